@@ -1,0 +1,211 @@
+package io.winnow.core;
+
+import com.google.gson.JsonElement;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParseException;
+import com.google.gson.JsonParser;
+import com.google.gson.Strictness;
+import com.google.gson.stream.JsonReader;
+import com.google.gson.stream.JsonToken;
+import java.io.BufferedInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.StringReader;
+import java.nio.ByteBuffer;
+import java.nio.CharBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.CharsetDecoder;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.util.Locale;
+import java.util.function.Consumer;
+
+/** The three kinds of file that a calibration is read from. */
+final class CalibrationFiles {
+  /** Far more text than a calibration can use, and less than a string can hold. */
+  private static final long MAX_TEXT_BYTES = 1L << 30;
+
+  private static final char BYTE_ORDER_MARK = '\uFEFF';
+
+  /** What a file holds, told by how its name ends. */
+  enum Kind {
+    TEXT,
+    JSON_LINES,
+    TOKEN_IDS;
+
+    static Kind of(Path file) {
+      String name = String.valueOf(file.getFileName()).toLowerCase(Locale.ROOT);
+      if (name.endsWith(".safetensors")) {
+        return TOKEN_IDS;
+      }
+      return name.endsWith(".jsonl") ? JSON_LINES : TEXT;
+    }
+  }
+
+  private CalibrationFiles() {}
+
+  /** Reads a text file as one document. */
+  static String readText(Path file) {
+    requireFile(file);
+    try {
+      if (Files.size(file) > MAX_TEXT_BYTES) {
+        throw new InvalidInputException(
+            file
+                + " has "
+                + Files.size(file)
+                + " bytes; a text file is read whole, up to "
+                + MAX_TEXT_BYTES
+                + " bytes. Give a part of it: a calibration uses a few megabytes.");
+      }
+      String text = decode(Files.readAllBytes(file), file, "");
+      return !text.isEmpty() && text.charAt(0) == BYTE_ORDER_MARK ? text.substring(1) : text;
+    } catch (IOException e) {
+      throw cannotRead(file, e);
+    }
+  }
+
+  /** Hands every line's text to {@code documents}, in file order, holding one line at a time. */
+  static void readJsonLines(Path file, String textField, Consumer<String> documents) {
+    requireFile(file);
+    try (InputStream in = new BufferedInputStream(Files.newInputStream(file), 1 << 16)) {
+      ByteArrayOutputStream line = new ByteArrayOutputStream();
+      int lineNumber = 1;
+      int next;
+      do {
+        next = in.read();
+        if (next == '\n' || next < 0) {
+          String where = " in line " + lineNumber;
+          String json = decode(line.toByteArray(), file, where);
+          if (!json.isBlank()) {
+            documents.accept(textOf(json, textField, file, lineNumber));
+          }
+          line.reset();
+          lineNumber++;
+        } else {
+          line.write(next);
+        }
+      } while (next >= 0);
+    } catch (IOException e) {
+      throw cannotRead(file, e);
+    }
+  }
+
+  // TO BE DONE when io.winnow.core.checkpoint is there: the only place that reads safetensors.
+  /** Reads a tensor of token ids, {@code [sequences, length]}. */
+  static long[][] readTokenIds(Path file, String tensor) {
+    requireFile(file);
+    throw new UnsupportedOperationException("reading " + tensor);
+  }
+
+  private static String textOf(String json, String textField, Path file, int lineNumber) {
+    JsonElement element;
+    try (JsonReader reader = new JsonReader(new StringReader(json))) {
+      reader.setStrictness(Strictness.STRICT);
+      element = JsonParser.parseReader(reader);
+      if (reader.peek() != JsonToken.END_DOCUMENT) {
+        throw new JsonParseException("there is more after the object's end");
+      }
+    } catch (IOException | JsonParseException e) {
+      throw new InvalidInputException(
+          "Line "
+              + lineNumber
+              + " of "
+              + file
+              + " is not valid JSON: "
+              + firstLine(e)
+              + ". A .jsonl file has one JSON object a line.",
+          e);
+    }
+    if (!(element instanceof JsonObject object)) {
+      throw new InvalidInputException(
+          "Line "
+              + lineNumber
+              + " of "
+              + file
+              + " is not a JSON object but "
+              + kindOf(element)
+              + "; a line looks like {\""
+              + textField
+              + "\": \"…\"}.");
+    }
+    JsonElement text = object.get(textField);
+    if (text == null) {
+      throw new InvalidInputException(
+          "Line "
+              + lineNumber
+              + " of "
+              + file
+              + " has no field \""
+              + textField
+              + "\"; its fields are "
+              + object.keySet()
+              + ". Name the one that holds the text (optTextField).");
+    }
+    if (!text.isJsonPrimitive() || !text.getAsJsonPrimitive().isString()) {
+      throw new InvalidInputException(
+          "Field \""
+              + textField
+              + "\" in line "
+              + lineNumber
+              + " of "
+              + file
+              + " is not a string but "
+              + kindOf(text)
+              + ". Name the field that holds the text (optTextField).");
+    }
+    return text.getAsString();
+  }
+
+  private static String kindOf(JsonElement element) {
+    if (element.isJsonArray()) {
+      return "an array";
+    }
+    if (element.isJsonObject()) {
+      return "an object";
+    }
+    if (element.isJsonNull()) {
+      return "null";
+    }
+    return element.getAsJsonPrimitive().isString() ? "a string" : element.toString();
+  }
+
+  private static String firstLine(Exception e) {
+    // Gson adds a line that points to its own documentation.
+    return String.valueOf(e.getMessage()).lines().findFirst().orElse("");
+  }
+
+  private static String decode(byte[] bytes, Path file, String where) {
+    CharsetDecoder decoder = StandardCharsets.UTF_8.newDecoder();
+    ByteBuffer in = ByteBuffer.wrap(bytes);
+    try {
+      CharBuffer text = decoder.decode(in);
+      return text.toString();
+    } catch (CharacterCodingException e) {
+      throw new InvalidInputException(
+          String.format(
+              "%s is not UTF-8 text: byte 0x%02x%s at offset %d is malformed. Convert it, for"
+                  + " example with iconv -f ISO-8859-1 -t UTF-8; token ids belong in a file whose"
+                  + " name ends in .safetensors.",
+              file, in.get(in.position()), where, in.position()),
+          e);
+    }
+  }
+
+  private static void requireFile(Path file) {
+    if (!Files.isRegularFile(file)) {
+      throw new InvalidInputException(
+          (Files.exists(file) ? "Not a file: " : "No such file: ")
+              + file
+              + ". A calibration is read from a text file, a .jsonl file, or token ids in a"
+              + " .safetensors file.");
+    }
+  }
+
+  private static InvalidInputException cannotRead(Path file, IOException e) {
+    String reason = e instanceof NoSuchFileException ? "it is gone" : e.toString();
+    return new InvalidInputException(file + " cannot be read: " + reason, e);
+  }
+}
