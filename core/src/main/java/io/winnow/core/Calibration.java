@@ -192,7 +192,8 @@ public final class Calibration {
     /**
      * Sets the file to read. Its name says how: {@code .safetensors} is token ids, {@code
      * [sequences, length]}; {@code .jsonl} is one JSON object a line, each with a document in its
-     * text field, blank lines aside; any other is one document of UTF-8 text.
+     * text field, blank lines aside; any other is one document of UTF-8 text, of at most 64 MiB.
+     * All of the text is tokenised, whatever is used of it then: a second or two a megabyte.
      */
     @CanIgnoreReturnValue
     public Builder setSource(Path source) {

@@ -25,8 +25,11 @@ import java.util.function.Consumer;
 
 /** The three kinds of file that a calibration is read from. */
 final class CalibrationFiles {
-  /** Far more text than a calibration can use, and less than a string can hold. */
-  private static final long MAX_TEXT_BYTES = 1L << 30;
+  /**
+   * The tokenizer takes some 200 bytes of memory for each byte of a document, and a calibration of
+   * 128 sequences of 2048 tokens uses about one megabyte of text.
+   */
+  private static final long MAX_TEXT_BYTES = 64L << 20;
 
   private static final char BYTE_ORDER_MARK = '\uFEFF';
 
@@ -56,9 +59,10 @@ final class CalibrationFiles {
             file
                 + " has "
                 + Files.size(file)
-                + " bytes; a text file is read whole, up to "
+                + " bytes; a text file is tokenised as one document, of at most "
                 + MAX_TEXT_BYTES
-                + " bytes. Give a part of it: a calibration uses a few megabytes.");
+                + " bytes. Give a part of it, a calibration uses a few megabytes, or a .jsonl file"
+                + " with a document on each line.");
       }
       String text = decode(Files.readAllBytes(file), file, "");
       return !text.isEmpty() && text.charAt(0) == BYTE_ORDER_MARK ? text.substring(1) : text;

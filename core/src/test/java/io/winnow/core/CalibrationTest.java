@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -27,6 +28,10 @@ class CalibrationTest {
   private static final Path TEXTS = Path.of("..", "examples", "demo", "text");
   private static final Path PROSE = TEXTS.resolve("prose.calib.txt");
   private static final int PROSE_BLOCKS_OF_256 = 45379 / 256;
+
+  private static final long[][] ROWS = {
+    {10, 11, 12}, {20, 21, 22}, {30, 31, 32}, {40, 41, 42}, {50, 51, 52}
+  };
 
   private static TextTokenizer tokenizer;
   private static long[] prose;
@@ -235,12 +240,12 @@ class CalibrationTest {
   @Test
   void aTextFileTooLargeToReadWholeIsRejected() throws IOException {
     Path large = folder.resolve("large.txt");
-    try (var file = new java.io.RandomAccessFile(large.toFile(), "rw")) {
-      file.setLength(1L << 31); // sparse
+    try (var file = new RandomAccessFile(large.toFile(), "rw")) {
+      file.setLength((64L << 20) + 1); // sparse
     }
 
     assertInvalid(() -> ofFile(large).build())
-        .hasMessageContaining("2147483648 bytes")
+        .hasMessageContaining("67108865 bytes")
         .hasMessageContaining("Give a part of it");
   }
 
@@ -336,6 +341,68 @@ class CalibrationTest {
     assertInvalid(() -> Calibration.ofTokens(new long[0][])).hasMessageContaining("no sequences");
   }
 
+  @Test
+  void rowsOfTokenIdsAreUsedInFileOrderWhereAllAreWanted() throws IOException {
+    Calibration calibration = ofRows(ROWS, ofTokenIds().optSequences(5));
+
+    assertThat(calibration.sequences()).isEqualTo(TokenSequences.of(ROWS));
+    assertThat(calibration.description()).isEqualTo("5 sequences of 3 tokens: all there are");
+  }
+
+  @Test
+  void rowsOfTokenIdsAreAllUsedWhereMoreAreWanted() throws IOException {
+    Calibration calibration = ofRows(ROWS, ofTokenIds());
+
+    assertThat(calibration.sequences()).isEqualTo(TokenSequences.of(ROWS));
+    assertThat(calibration.description())
+        .isEqualTo("5 sequences of 3 tokens: all there are, 128 were wanted");
+  }
+
+  @Test
+  void rowsOfTokenIdsAreSampledWhereFewerAreWanted() throws IOException {
+    List<Integer> numbers = new ArrayList<>(List.of(0, 1, 2, 3, 4));
+    Collections.shuffle(numbers, new Random(3));
+    long[][] chosen = numbers.stream().limit(2).sorted().map(i -> ROWS[i]).toArray(long[][]::new);
+
+    Calibration calibration = ofRows(ROWS, ofTokenIds().optSequences(2).optSeed(3));
+
+    assertThat(calibration.sequences()).isEqualTo(TokenSequences.of(chosen));
+    assertThat(calibration.description())
+        .isEqualTo("2 of 5 sequences of 3 tokens, sampled with seed 3");
+  }
+
+  @Test
+  void rowsOfTokenIdsAreCutToAShorterLength() throws IOException {
+    Calibration calibration = ofRows(ROWS, ofTokenIds().optSequences(5).optLength(2));
+
+    assertThat(calibration.sequences().flatten(0, 2)).containsExactly(10, 11, 20, 21);
+    assertThat(calibration.description())
+        .isEqualTo("5 sequences of 2 tokens, the first of 3 in each: all there are");
+  }
+
+  @Test
+  void rowsOfTokenIdsShorterThanTheLengthAreRejected() {
+    assertInvalid(() -> ofRows(ROWS, ofTokenIds().optLength(4)))
+        .hasMessageContaining("ids.safetensors")
+        .hasMessageContaining("sequences of 3 tokens")
+        .hasMessageContaining("length of 4")
+        .hasMessageContaining("at most 3");
+  }
+
+  @Test
+  void rowsOfTokenIdsLongerThanThePositionsAreRejectedUnlessCut() throws IOException {
+    assertInvalid(() -> ofRows(ROWS, ofTokenIds().optMaxPositions(2)))
+        .hasMessageContaining("3 tokens are longer than the model's 2 positions");
+    assertThat(ofRows(ROWS, ofTokenIds().optMaxPositions(2).optLength(2)).sequences().length())
+        .isEqualTo(2);
+  }
+
+  @Test
+  void negativeRowsOfTokenIdsAreRejected() {
+    assertInvalid(() -> ofRows(new long[][] {{1, -1}}, ofTokenIds()))
+        .hasMessageContaining("Token id -1");
+  }
+
   // Checks against the model and of the options
 
   @Test
@@ -388,6 +455,14 @@ class CalibrationTest {
         .hasMessageContaining("setSource and setText");
     assertInvalid(() -> Calibration.builder().setText("a").setDocuments(List.of("a", "b")).build())
         .hasMessageContaining("setText and setDocuments");
+  }
+
+  private Calibration.Builder ofTokenIds() {
+    return Calibration.builder().setSource(folder.resolve("ids.safetensors"));
+  }
+
+  private Calibration ofRows(long[][] rows, Calibration.Builder builder) throws IOException {
+    return builder.ofRows(rows, folder.resolve("ids.safetensors"));
   }
 
   private static Calibration.Builder ofProse() {
