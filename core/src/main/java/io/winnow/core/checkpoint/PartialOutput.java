@@ -1,0 +1,142 @@
+package io.winnow.core.checkpoint;
+
+import io.winnow.core.InvalidInputException;
+import java.io.IOException;
+import java.nio.channels.FileChannel;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileVisitResult;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.Path;
+import java.nio.file.SimpleFileVisitor;
+import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.util.UUID;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A file or folder on its way to its final name: a hidden sibling of the target, on the same disk,
+ * that is renamed when it is complete and deleted when it is not.
+ */
+final class PartialOutput implements AutoCloseable {
+  private final Path target;
+  private final Path parent;
+  private final Path partial;
+  private boolean complete;
+
+  private PartialOutput(Path target) {
+    this.target = target;
+    this.parent = checkedParent(target);
+    Path name = target.toAbsolutePath().normalize().getFileName();
+    this.partial = parent.resolve("." + name + ".partial-" + UUID.randomUUID());
+  }
+
+  /** For a file, which the caller creates. */
+  static PartialOutput forFile(Path target) {
+    return new PartialOutput(target);
+  }
+
+  /** For a folder, which is created. */
+  static PartialOutput forFolder(Path target) {
+    PartialOutput output = new PartialOutput(target);
+    try {
+      // Not createTempDirectory: its folder is private to the owner, and would stay so.
+      Files.createDirectory(output.partial);
+    } catch (IOException e) {
+      throw new InvalidInputException(
+          "Cannot write to "
+              + output.parent
+              + " ("
+              + e
+              + "); change its permissions or choose another target (--out)",
+          e);
+    }
+    return output;
+  }
+
+  /** The checks that need no disk space; the target's parent, as an absolute path. */
+  static Path checkedParent(Path target) {
+    if (Files.exists(target, LinkOption.NOFOLLOW_LINKS)) {
+      throw exists(target);
+    }
+    Path parent = target.toAbsolutePath().normalize().getParent();
+    if (parent == null || !Files.isDirectory(parent)) {
+      throw new InvalidInputException(
+          "The folder "
+              + parent
+              + " for the target "
+              + target
+              + " does not exist; create it, or choose another target (--out)");
+    }
+    if (!Files.isWritable(parent)) {
+      throw new InvalidInputException(
+          "Cannot write to "
+              + parent
+              + "; change its permissions or choose another target (--out)");
+    }
+    return parent;
+  }
+
+  /** Where to write. */
+  Path path() {
+    return partial;
+  }
+
+  /** Gives the output its final name. */
+  void complete() {
+    try {
+      // Without ATOMIC_MOVE, which would replace a target that came into being meanwhile. The
+      // parent is the same, so that this is one rename all the same.
+      Files.move(partial, target);
+      complete = true;
+      force(parent);
+    } catch (FileAlreadyExistsException e) {
+      throw exists(target);
+    } catch (IOException e) {
+      throw FileErrors.translate("create", target, e);
+    }
+  }
+
+  /** Forces a folder's entries to disk, where the system can. */
+  private static void force(Path folder) {
+    try (FileChannel channel = FileChannel.open(folder, StandardOpenOption.READ)) {
+      channel.force(true);
+    } catch (IOException e) {
+      // Windows does not open folders; the rename has happened anyway.
+    }
+  }
+
+  private static InvalidInputException exists(Path target) {
+    return new InvalidInputException(
+        target + " exists already; choose another target (--out), or remove it");
+  }
+
+  /** Deletes what is not complete. */
+  @Override
+  public void close() {
+    if (complete || !Files.exists(partial, LinkOption.NOFOLLOW_LINKS)) {
+      return;
+    }
+    try {
+      Files.walkFileTree(
+          partial,
+          new SimpleFileVisitor<>() {
+            @Override
+            public FileVisitResult visitFile(Path file, BasicFileAttributes attributes)
+                throws IOException {
+              Files.delete(file);
+              return FileVisitResult.CONTINUE;
+            }
+
+            @Override
+            public FileVisitResult postVisitDirectory(Path folder, @Nullable IOException failure)
+                throws IOException {
+              Files.delete(folder);
+              return FileVisitResult.CONTINUE;
+            }
+          });
+    } catch (IOException e) {
+      throw FileErrors.translate("delete", partial, e);
+    }
+  }
+}

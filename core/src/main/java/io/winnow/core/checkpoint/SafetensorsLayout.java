@@ -1,0 +1,138 @@
+package io.winnow.core.checkpoint;
+
+import com.google.common.collect.ImmutableList;
+import com.google.gson.JsonArray;
+import com.google.gson.JsonObject;
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.checkpoint.Segment.BufferSegment;
+import io.winnow.core.checkpoint.Segment.FileSegment;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.function.LongConsumer;
+
+/**
+ * A safetensors file that is to be written: its header, and its tensors in order.
+ *
+ * @param header the JSON text, padded with blanks so that the data starts at a multiple of eight
+ * @param tensors in the order in which they lie in the file
+ */
+record SafetensorsLayout(String header, ImmutableList<OutputTensor> tensors) {
+  private static final int ALIGNMENT = 8;
+  private static final int BUFFER_CHUNK = 8 << 20;
+
+  static SafetensorsLayout of(List<OutputTensor> tensors, Map<String, String> metadata) {
+    ImmutableList<OutputTensor> aligned = align(tensors);
+    JsonObject header = new JsonObject();
+    if (!metadata.isEmpty()) {
+      JsonObject texts = new JsonObject();
+      // Sorted, because the order of many maps changes from run to run.
+      new TreeMap<>(metadata).forEach(texts::addProperty);
+      header.add(SafetensorsFile.METADATA, texts);
+    }
+    long begin = 0;
+    for (OutputTensor tensor : aligned) {
+      if (header.has(tensor.name())) {
+        throw new InvalidInputException(
+            "Two tensors have the name '" + tensor.name() + "'; rename one");
+      }
+      JsonObject entry = new JsonObject();
+      entry.addProperty("dtype", tensor.type().name());
+      JsonArray shape = new JsonArray();
+      tensor.shape().forEach(shape::add);
+      entry.add("shape", shape);
+      JsonArray offsets = new JsonArray();
+      offsets.add(begin);
+      begin = Math.addExact(begin, tensor.length());
+      offsets.add(begin);
+      entry.add("data_offsets", offsets);
+      header.add(tensor.name(), entry);
+    }
+    String text = Json.compact(header);
+    int length = text.getBytes(StandardCharsets.UTF_8).length;
+    if (length > Json.MAX_BYTES - ALIGNMENT) {
+      throw new InvalidInputException(
+          "A file of "
+              + tensors.size()
+              + " tensors needs a header of "
+              + length
+              + " bytes, the format allows "
+              + Json.MAX_BYTES
+              + "; write several files");
+    }
+    return new SafetensorsLayout(text + " ".repeat(Math.floorMod(-length, ALIGNMENT)), aligned);
+  }
+
+  /**
+   * Stock loaders view the mapped bytes as an array of the element type, which fails at an odd
+   * place. From the widest type to the narrowest, everything is in place.
+   */
+  private static ImmutableList<OutputTensor> align(List<OutputTensor> tensors) {
+    long offset = 0;
+    for (OutputTensor tensor : tensors) {
+      int bytes = Math.max(1, tensor.type().bits() / Byte.SIZE);
+      if (offset % bytes != 0) {
+        return tensors.stream()
+            .sorted(Comparator.comparingInt((OutputTensor each) -> each.type().bits()).reversed())
+            .collect(ImmutableList.toImmutableList());
+      }
+      offset = Math.addExact(offset, tensor.length());
+    }
+    return ImmutableList.copyOf(tensors);
+  }
+
+  /** The size of the file. */
+  long fileSize() {
+    return Long.BYTES + header.getBytes(StandardCharsets.UTF_8).length + dataSize();
+  }
+
+  long dataSize() {
+    return tensors.stream().mapToLong(OutputTensor::length).sum();
+  }
+
+  /** Writes a new file and forces it to disk. */
+  void write(Path file, SourceFiles sources, LongConsumer progress) {
+    try (FileChannel channel =
+        FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+      byte[] text = header.getBytes(StandardCharsets.UTF_8);
+      ByteBuffer start =
+          ByteBuffer.allocate(Long.BYTES + text.length)
+              .order(ByteOrder.LITTLE_ENDIAN)
+              .putLong(text.length)
+              .put(text)
+              .flip();
+      writeFully(file, channel, start, progress);
+      for (OutputTensor tensor : tensors) {
+        for (Segment segment : tensor.segments()) {
+          if (segment instanceof FileSegment part) {
+            sources.transfer(part.file(), part.offset(), part.length(), channel, progress);
+          } else if (segment instanceof BufferSegment part) {
+            writeFully(file, channel, part.data(), progress);
+          }
+        }
+      }
+      channel.force(true);
+    } catch (IOException e) {
+      throw FileErrors.translate("write", file, e);
+    }
+  }
+
+  /** In chunks: Java copies a heap buffer to memory of the same size outside the heap. */
+  static void writeFully(Path file, FileChannel channel, ByteBuffer data, LongConsumer progress)
+      throws IOException {
+    int end = data.limit();
+    while (data.position() < end) {
+      FileErrors.throwIfInterrupted("write", file);
+      data.limit(Math.min(end, data.position() + BUFFER_CHUNK));
+      progress.accept(channel.write(data));
+    }
+  }
+}

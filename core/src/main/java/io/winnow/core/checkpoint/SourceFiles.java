@@ -1,0 +1,73 @@
+package io.winnow.core.checkpoint;
+
+import io.winnow.core.InvalidInputException;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.function.LongConsumer;
+
+/** The files that are read during one operation: each is opened once. Not thread-safe. */
+final class SourceFiles implements AutoCloseable {
+  private static final long CHUNK = 64L << 20;
+
+  private final Map<Path, FileChannel> channels = new HashMap<>();
+
+  /** Copies bytes to the target's end, without passing through the heap. */
+  void transfer(Path file, long offset, long length, FileChannel target, LongConsumer progress) {
+    long done = 0;
+    try {
+      FileChannel source = channel(file);
+      while (done < length) {
+        FileErrors.throwIfInterrupted("copy", file);
+        long copied = source.transferTo(offset + done, Math.min(CHUNK, length - done), target);
+        if (copied <= 0) {
+          throw new InvalidInputException(
+              file
+                  + " ends at "
+                  + source.size()
+                  + ", but the bytes up to "
+                  + (offset + length)
+                  + " are needed; it was changed after it was opened: start again");
+        }
+        done += copied;
+        progress.accept(copied);
+      }
+    } catch (IOException e) {
+      throw FileErrors.translate("copy", file, e);
+    }
+  }
+
+  /** A few bytes. */
+  ByteBuffer read(Path file, long offset, int length) {
+    try {
+      return SafetensorsHeader.readAt(channel(file), offset, length);
+    } catch (IOException e) {
+      throw FileErrors.translate("read", file, e);
+    }
+  }
+
+  private FileChannel channel(Path file) throws IOException {
+    FileChannel channel = channels.get(file);
+    if (channel == null) {
+      channel = FileChannel.open(file, StandardOpenOption.READ);
+      channels.put(file, channel);
+    }
+    return channel;
+  }
+
+  @Override
+  public void close() {
+    for (FileChannel channel : channels.values()) {
+      try {
+        channel.close();
+      } catch (IOException e) {
+        throw new UncheckedIOException(e);
+      }
+    }
+  }
+}
