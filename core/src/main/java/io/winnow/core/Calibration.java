@@ -316,8 +316,7 @@ public final class Calibration {
           TokenSequences.of(rows), seed, describe("blocks", blocks, blockLength, ""));
     }
 
-    /** Chooses among rows of token ids; package-private as the tests have no file at hand. */
-    Calibration ofRows(long[][] ids, Object origin) {
+    private Calibration ofRows(long[][] ids, Path origin) {
       TokenSequences all = TokenSequences.of(ids);
       int rowLength = length != null ? length : all.length();
       if (rowLength > all.length()) {

@@ -7,6 +7,8 @@ import com.google.gson.JsonParser;
 import com.google.gson.Strictness;
 import com.google.gson.stream.JsonReader;
 import com.google.gson.stream.JsonToken;
+import io.winnow.core.checkpoint.SafetensorsFile;
+import io.winnow.core.checkpoint.TensorInfo;
 import java.io.BufferedInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
@@ -20,7 +22,10 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
 import java.util.Locale;
+import java.util.TreeSet;
 import java.util.function.Consumer;
 
 /** The three kinds of file that a calibration is read from. */
@@ -97,11 +102,38 @@ final class CalibrationFiles {
     }
   }
 
-  // TO BE DONE when io.winnow.core.checkpoint is there: the only place that reads safetensors.
   /** Reads a tensor of token ids, {@code [sequences, length]}. */
   static long[][] readTokenIds(Path file, String tensor) {
     requireFile(file);
-    throw new UnsupportedOperationException("reading " + tensor);
+    SafetensorsFile source = SafetensorsFile.open(file);
+    TensorInfo info = source.tensors().get(tensor);
+    if (info == null) {
+      throw new InvalidInputException(
+          file
+              + " has no tensor \""
+              + tensor
+              + "\"; its tensors are "
+              + new TreeSet<>(source.tensors().keySet())
+              + ". Name the one that holds the token ids (optTensor).");
+    }
+    List<Long> shape = info.shape();
+    if (shape.size() != 2 || shape.get(0) == 0 || shape.get(1) == 0) {
+      throw new InvalidInputException(
+          "Tensor \""
+              + tensor
+              + "\" in "
+              + file
+              + " has the shape "
+              + shape
+              + "; token ids have [sequences, length], both at least 1.");
+    }
+    long[] flat = source.readLongs(tensor);
+    int length = Math.toIntExact(shape.get(1));
+    long[][] ids = new long[flat.length / length][];
+    for (int i = 0; i < ids.length; i++) {
+      ids[i] = Arrays.copyOfRange(flat, i * length, (i + 1) * length);
+    }
+    return ids;
   }
 
   private static String textOf(String json, String textField, Path file, int lineNumber) {

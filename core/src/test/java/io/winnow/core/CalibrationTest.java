@@ -7,6 +7,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
 import java.io.IOException;
 import java.io.RandomAccessFile;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -403,6 +405,60 @@ class CalibrationTest {
         .hasMessageContaining("Token id -1");
   }
 
+  @Test
+  void tokenIdsMayBeInAnotherTensor() throws IOException {
+    writeTokenIds("calib", ROWS, 5, 3);
+
+    assertThat(ofTokenIds().optTensor("calib").build().sequences())
+        .isEqualTo(TokenSequences.of(ROWS));
+    assertInvalid(() -> ofTokenIds().build())
+        .hasMessageContaining("ids.safetensors has no tensor \"input_ids\"")
+        .hasMessageContaining("[calib]")
+        .hasMessageContaining("optTensor");
+  }
+
+  @Test
+  void aTensorThatIsNotSequencesIsRejectedWithItsShape() throws IOException {
+    writeTokenIds("input_ids", ROWS, 15);
+    assertInvalid(() -> ofTokenIds().build())
+        .hasMessageContaining("shape [15]")
+        .hasMessageContaining("[sequences, length]");
+
+    writeTokenIds("input_ids", new long[0][], 0, 3);
+    assertInvalid(() -> ofTokenIds().build()).hasMessageContaining("shape [0, 3]");
+  }
+
+  @Test
+  void theReferencesCodeTokensAreEvery29thBlockOfTheText() throws IOException {
+    assertReference("code", 29);
+  }
+
+  @Test
+  void theReferencesProseTokensAreEvery11thBlockOfTheText() throws IOException {
+    assertReference("prose", 11);
+  }
+
+  private static void assertReference(String domain, int stride) throws IOException {
+    long[] ids = tokenizer.encode(Files.readString(TEXTS.resolve(domain + ".calib.txt")));
+    Path reference = Path.of("src", "test", "resources", "tiny-mixtral", "naee_tokens.safetensors");
+
+    Calibration calibration =
+        Calibration.builder()
+            .setSource(reference)
+            .optTensor("calib." + domain)
+            .optSequences(16)
+            .build();
+
+    assertThat(calibration.sequences().count()).isEqualTo(16);
+    assertThat(calibration.sequences().length()).isEqualTo(256);
+    for (int i = 0; i < 16; i++) {
+      int start = i * stride * 256;
+      assertThat(calibration.sequences().sequence(i))
+          .as("sequence %d of %s", i, domain)
+          .isEqualTo(Arrays.copyOfRange(ids, start, start + 256));
+    }
+  }
+
   // Checks against the model and of the options
 
   @Test
@@ -462,7 +518,20 @@ class CalibrationTest {
   }
 
   private Calibration ofRows(long[][] rows, Calibration.Builder builder) throws IOException {
-    return builder.ofRows(rows, folder.resolve("ids.safetensors"));
+    writeTokenIds("input_ids", rows, rows.length, rows[0].length);
+    return builder.build();
+  }
+
+  private void writeTokenIds(String tensor, long[][] rows, long... shape) throws IOException {
+    long[] ids = Arrays.stream(rows).flatMapToLong(Arrays::stream).toArray();
+    byte[] header =
+        ("{\"%s\": {\"dtype\": \"I64\", \"shape\": %s, \"data_offsets\": [0, %d]}}"
+                .formatted(tensor, Arrays.toString(shape), ids.length * 8))
+            .getBytes(StandardCharsets.UTF_8);
+    ByteBuffer bytes =
+        ByteBuffer.allocate(8 + header.length + ids.length * 8).order(ByteOrder.LITTLE_ENDIAN);
+    bytes.putLong(header.length).put(header).asLongBuffer().put(ids);
+    Files.write(folder.resolve("ids.safetensors"), bytes.array());
   }
 
   private static Calibration.Builder ofProse() {

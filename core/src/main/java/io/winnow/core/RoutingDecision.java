@@ -1,0 +1,114 @@
+package io.winnow.core;
+
+import static com.google.common.base.Preconditions.checkArgument;
+import static com.google.common.base.Preconditions.checkElementIndex;
+
+import java.util.Arrays;
+
+/**
+ * The experts that a batch of tokens selected in one layer, and the weights their outputs get: both
+ * {@code [tokens, topK]}, a token's experts in descending order of importance.
+ *
+ * <p>An entry without an expert ({@link #NONE}) stands for one that was skipped. Immutable.
+ */
+public final class RoutingDecision {
+  /** Stands in place of an expert where none is evaluated. */
+  public static final int NONE = -1;
+
+  private final int topK;
+  private final int[] experts;
+  private final float[] weights;
+
+  private RoutingDecision(int topK, int[] experts, float[] weights) {
+    this.topK = topK;
+    this.experts = experts;
+    this.weights = weights;
+  }
+
+  /**
+   * Creates a decision.
+   *
+   * @param topK entries per token
+   * @param experts expert indices or {@link #NONE}, row-major {@code [tokens, topK]}; copied
+   * @param weights the weights in the same order; copied
+   */
+  public static RoutingDecision of(int topK, int[] experts, float[] weights) {
+    checkArgument(topK > 0, "topK must be positive, is %s", topK);
+    checkArgument(
+        experts.length == weights.length && experts.length % topK == 0,
+        "%s experts and %s weights do not make rows of %s",
+        experts.length,
+        weights.length,
+        topK);
+    return new RoutingDecision(topK, experts.clone(), weights.clone());
+  }
+
+  /** Creates a decision from arrays that nobody else keeps. */
+  static RoutingDecision owning(int topK, int[] experts, float[] weights) {
+    return new RoutingDecision(topK, experts, weights);
+  }
+
+  /** Returns the number of tokens. */
+  public int tokens() {
+    return experts.length / topK;
+  }
+
+  /** Returns the number of entries per token. */
+  public int topK() {
+    return topK;
+  }
+
+  /** Returns the expert at a token's rank (0 is the most important), or {@link #NONE}. */
+  public int expert(int token, int rank) {
+    return experts[index(token, rank)];
+  }
+
+  /** Returns the weight at a token's rank. */
+  public float weight(int token, int rank) {
+    return weights[index(token, rank)];
+  }
+
+  private int index(int token, int rank) {
+    checkElementIndex(rank, topK, "rank");
+    return token * topK + rank;
+  }
+
+  /** Returns a copy of the expert indices, row-major {@code [tokens, topK]}. */
+  public int[] experts() {
+    return experts.clone();
+  }
+
+  /** Returns a copy of the weights, row-major {@code [tokens, topK]}. */
+  public float[] weights() {
+    return weights.clone();
+  }
+
+  /** Returns how often each of {@code numExperts} experts was selected. */
+  public long[] counts(int numExperts) {
+    long[] counts = new long[numExperts];
+    for (int expert : experts) {
+      if (expert != NONE) {
+        counts[expert]++;
+      }
+    }
+    return counts;
+  }
+
+  @Override
+  public boolean equals(Object other) {
+    return other instanceof RoutingDecision that
+        && topK == that.topK
+        && Arrays.equals(experts, that.experts)
+        && Arrays.equals(weights, that.weights);
+  }
+
+  @Override
+  public int hashCode() {
+    return 31 * (31 * topK + Arrays.hashCode(experts)) + Arrays.hashCode(weights);
+  }
+
+  @Override
+  public String toString() {
+    return "RoutingDecision[tokens=" + tokens() + ", topK=" + topK + "]";
+  }
+}

@@ -1,0 +1,148 @@
+package io.winnow.core.decoder;
+
+import ai.djl.util.Progress;
+import com.google.common.primitives.Ints;
+import com.google.gson.Gson;
+import com.google.gson.JsonElement;
+import com.google.gson.JsonObject;
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.Provenance;
+import io.winnow.core.WinnowVersion;
+import io.winnow.core.checkpoint.CheckpointWriter;
+import io.winnow.core.checkpoint.OutputTensor;
+import io.winnow.core.checkpoint.TensorInfo;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Writes a checkpoint with fewer experts: bytes of the source in another selection, never computed
+ * anew.
+ */
+final class CheckpointSlicer {
+  private final CheckpointLayout layout;
+  private final Map<Integer, List<Integer>> retained;
+
+  /**
+   * Creates a slicer.
+   *
+   * @param retained per decoder layer the experts that stay, ascending
+   * @throws InvalidInputException if a layer is missing, too small or unknown, or the layers differ
+   *     in their number of experts
+   */
+  CheckpointSlicer(CheckpointLayout layout, Map<Integer, List<Integer>> retained) {
+    this.layout = layout;
+    this.retained = retained;
+    check(layout, retained);
+  }
+
+  /** Checks what {@link #CheckpointSlicer} demands of a selection. */
+  static void check(CheckpointLayout layout, Map<Integer, List<Integer>> retained) {
+    DecoderConfig config = layout.config();
+    Set<Integer> sizes = new HashSet<>();
+    for (int layer = 0; layer < config.layers(); layer++) {
+      List<Integer> experts = retained.get(layer);
+      if (experts == null) {
+        throw new InvalidInputException(
+            "Nothing says which experts layer "
+                + layer
+                + " retains; the plan must name every MoE layer, it names "
+                + retained.keySet());
+      }
+      SparseMoe.Retention.check(layer, config.experts(), config.topK(), experts);
+      sizes.add(experts.size());
+    }
+    for (int layer : retained.keySet()) {
+      if (layer < 0 || layer >= config.layers()) {
+        throw new InvalidInputException(
+            "Layer "
+                + layer
+                + " is not in the model, which has the layers 0 to "
+                + (config.layers() - 1)
+                + "; was the plan made for another model?");
+      }
+    }
+    if (sizes.size() > 1) {
+      throw new InvalidInputException(
+          "The layers would retain different numbers of experts "
+              + sizes
+              + ", which config.json cannot say; retain the same number in every layer");
+    }
+  }
+
+  /** Writes the folder {@code target}, which must not exist. */
+  void write(Path target, @Nullable Provenance provenance, @Nullable Progress progress) {
+    CheckpointWriter.Builder writer =
+        CheckpointWriter.builder(layout.checkpoint())
+            .setTarget(target)
+            .setConfig(config(provenance))
+            .setTensors(tensors());
+    if (progress != null) {
+      writer.optProgress(progress);
+    }
+    writer.write();
+  }
+
+  private List<OutputTensor> tensors() {
+    Set<String> dropped = new HashSet<>();
+    Map<String, String> renamed = new HashMap<>();
+    Map<String, int[]> rows = new HashMap<>();
+    Family.TensorNames names = layout.family().names();
+    List<String> expertNames = List.of(names.expertGate(), names.expertUp(), names.expertDown());
+    retained.forEach(
+        (layer, experts) -> {
+          rows.put(Family.of(names.router(), layer), Ints.toArray(experts));
+          for (int expert = 0; expert < layout.config().experts(); expert++) {
+            int place = experts.indexOf(expert);
+            for (String name : expertNames) {
+              String old = Family.of(name, layer, expert);
+              if (place < 0) {
+                dropped.add(old);
+              } else {
+                renamed.put(old, Family.of(name, layer, place));
+              }
+            }
+          }
+        });
+    List<OutputTensor> tensors = new ArrayList<>();
+    for (TensorInfo info : layout.checkpoint().tensors().values()) {
+      int[] kept = rows.get(info.name());
+      if (kept != null) {
+        tensors.add(OutputTensor.rows(info, info.name(), kept));
+      } else if (!dropped.contains(info.name())) {
+        tensors.add(OutputTensor.copyOf(info, renamed.getOrDefault(info.name(), info.name())));
+      }
+    }
+    return tensors;
+  }
+
+  private JsonObject config(@Nullable Provenance provenance) {
+    JsonObject config = layout.checkpoint().config().json();
+    int count = retained.values().iterator().next().size();
+    config.addProperty(layout.family().expertCountField(), count);
+    JsonObject winnow = new JsonObject();
+    winnow.addProperty("version", WinnowVersion.get());
+    if (provenance != null) {
+      winnow.addProperty("method", provenance.method());
+      winnow.addProperty("calibration", provenance.calibration());
+      winnow.addProperty("seed", provenance.seed());
+    }
+    winnow.addProperty("source", layout.checkpoint().digest());
+    winnow.addProperty("experts", layout.config().experts());
+    JsonObject kept = new JsonObject();
+    Gson gson = new Gson();
+    retained.forEach((layer, experts) -> kept.add(layer.toString(), gson.toJsonTree(experts)));
+    winnow.add("retained", kept);
+    JsonElement previous = config.get("winnow");
+    if (previous != null) {
+      winnow.add("previous", previous);
+    }
+    config.add("winnow", winnow);
+    return config;
+  }
+}

@@ -1,0 +1,36 @@
+package io.winnow.core.decoder;
+
+import com.google.common.collect.ImmutableMap;
+import com.google.common.collect.Maps;
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.checkpoint.Checkpoint;
+import java.util.List;
+
+/** The architecture families that can be read. */
+final class Families {
+  private static final ImmutableMap<String, Family> BY_MODEL_TYPE =
+      Maps.uniqueIndex(List.of(Mixtral.FAMILY), Family::modelType);
+
+  private Families() {}
+
+  /**
+   * Returns the family of a checkpoint.
+   *
+   * @throws InvalidInputException if its model type is not supported
+   */
+  static Family of(Checkpoint checkpoint) {
+    String modelType = checkpoint.config().modelType();
+    Family family = BY_MODEL_TYPE.get(modelType);
+    if (family == null) {
+      throw new InvalidInputException(
+          "The model type '"
+              + modelType
+              + "' in "
+              + checkpoint.folder().resolve("config.json")
+              + " is not supported; supported are: "
+              + String.join(", ", BY_MODEL_TYPE.keySet())
+              + ". A family is added by one file beside Mixtral.java");
+    }
+    return family;
+  }
+}

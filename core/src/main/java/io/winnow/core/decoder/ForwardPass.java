@@ -1,0 +1,49 @@
+package io.winnow.core.decoder;
+
+import ai.djl.ndarray.NDManager;
+import ai.djl.training.ParameterStore;
+import io.winnow.core.ForwardObserver;
+import io.winnow.core.kernel.AttentionContext;
+import io.winnow.core.kernel.DeviceTensor;
+import io.winnow.core.kernel.Kernel;
+import io.winnow.core.kernel.KeyValueCache;
+import io.winnow.core.kernel.TensorList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What the layers share in one forward pass.
+ *
+ * @param manager owns the intermediate results
+ * @param kernel computes
+ * @param parameters gives the weights to train with; null for inference
+ * @param context positions and mask
+ * @param cache keys and values of earlier tokens; null without
+ * @param observer watches; null for nobody
+ */
+record ForwardPass(
+    NDManager manager,
+    Kernel kernel,
+    @Nullable ParameterStore parameters,
+    AttentionContext context,
+    @Nullable KeyValueCache cache,
+    @Nullable ForwardObserver observer) {
+
+  DeviceTensor weight(Weight weight) {
+    return parameters == null ? weight.tensor() : weight.trained(parameters, manager.getDevice());
+  }
+
+  /** Returns the list made for inference, or one of the weights to train with. */
+  TensorList weights(TensorList forInference, List<Weight> weights) {
+    return parameters == null
+        ? forInference
+        : new TensorList(weights.stream().map(this::weight).toList());
+  }
+
+  /** Closes an intermediate result, unless training still needs it. */
+  void done(DeviceTensor tensor) {
+    if (parameters == null) {
+      tensor.close();
+    }
+  }
+}

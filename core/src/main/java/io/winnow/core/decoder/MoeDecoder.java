@@ -1,0 +1,299 @@
+package io.winnow.core.decoder;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDList;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.DataType;
+import ai.djl.ndarray.types.Shape;
+import ai.djl.nn.AbstractBlock;
+import ai.djl.nn.Parameter;
+import ai.djl.training.ParameterStore;
+import ai.djl.util.PairList;
+import io.winnow.core.ForwardObserver;
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.MoeLayerView;
+import io.winnow.core.MoeModel;
+import io.winnow.core.Provenance;
+import io.winnow.core.TokenSequences;
+import io.winnow.core.checkpoint.Checkpoint;
+import io.winnow.core.kernel.DeviceTensor;
+import io.winnow.core.kernel.KeyValueCache;
+import java.io.DataOutputStream;
+import java.io.IOException;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A decoder-only Mixture-of-Experts language model as a DJL block: token ids {@code [sequences,
+ * length]} int64 in, float32 logits {@code [sequences, length, vocabulary]} out.
+ *
+ * <p>Inference may run in several threads at once, each with inputs of its own. {@link
+ * MoeLayerView#retain} excludes every other use. The model that {@link MoeModels} returns owns the
+ * weights and closes them.
+ */
+public final class MoeDecoder extends AbstractBlock implements MoeModel {
+  private final Checkpoint source;
+  private final Family family;
+  private final DecoderRuntime runtime;
+  private final Weight embedding;
+  private final List<DecoderLayer> layers;
+  private final Weight finalNorm;
+  private final Weight head;
+  private volatile @Nullable Provenance provenance;
+
+  MoeDecoder(
+      Checkpoint source,
+      Family family,
+      DecoderRuntime runtime,
+      Weight embedding,
+      List<DecoderLayer> layers,
+      Weight finalNorm,
+      Weight head) {
+    this.source = source;
+    this.family = family;
+    this.runtime = runtime;
+    this.embedding = embedding;
+    this.layers = List.copyOf(layers);
+    this.finalNorm = finalNorm;
+    this.head = head;
+    inputShapes = new Shape[] {new Shape(1, 1)};
+    inputNames = List.of("input_ids");
+    register(embedding);
+    register(finalNorm);
+    if (head != embedding) {
+      register(head);
+    }
+    for (int i = 0; i < layers.size(); i++) {
+      addChildBlock("layer" + i, layers.get(i));
+    }
+  }
+
+  private void register(Weight weight) {
+    Parameter parameter = weight.parameter();
+    if (parameter != null) {
+      addParameter(parameter);
+    }
+  }
+
+  Checkpoint source() {
+    return source;
+  }
+
+  Family family() {
+    return family;
+  }
+
+  DecoderConfig config() {
+    return runtime.config();
+  }
+
+  Optional<Provenance> provenance() {
+    return Optional.ofNullable(provenance);
+  }
+
+  /** Returns, per decoder layer, the numbers that its experts have in the checkpoint. */
+  Map<Integer, List<Integer>> stored() {
+    Map<Integer, List<Integer>> stored = new TreeMap<>();
+    layers.forEach(layer -> stored.put(layer.moe().layerIndex(), layer.moe().stored()));
+    return stored;
+  }
+
+  @Override
+  public List<? extends MoeLayerView> moeLayers() {
+    return layers.stream().map(DecoderLayer::moe).toList();
+  }
+
+  @Override
+  public int vocabularySize() {
+    return config().vocabularySize();
+  }
+
+  @Override
+  public int maxPositions() {
+    return config().maxPositions();
+  }
+
+  @Override
+  public Optional<String> sourceDigest() {
+    return Optional.of(source.digest());
+  }
+
+  @Override
+  public void recordProvenance(Provenance newProvenance) {
+    provenance = newProvenance;
+  }
+
+  @Override
+  public void forward(TokenSequences sequences, ForwardObserver observer) {
+    try (NDManager scratch = runtime.manager().newSubManager()) {
+      NDArray ids =
+          scratch.create(
+              sequences.flatten(0, sequences.count()),
+              new Shape(sequences.count(), sequences.length()));
+      run(scratch, ids, null, observer, 0, null);
+    }
+  }
+
+  /** Returns the tokens at which a text ends, by {@code generation_config.json} or config.json. */
+  public Set<Long> endTokens() {
+    return EndTokens.of(source);
+  }
+
+  /**
+   * Computes the logits of every token, showing the layers to an observer.
+   *
+   * @param ids token ids {@code [sequences, length]} int64
+   * @return float32 {@code [sequences, length, vocabulary]}, owned by the manager of {@code ids}
+   */
+  public NDArray logits(NDArray ids, ForwardObserver observer) {
+    return logits(ids, null, observer, (int) ids.getShape().get(1), null);
+  }
+
+  /**
+   * Creates an empty cache for generation; the caller closes it.
+   *
+   * @param padding how many of each sequence's first positions are padding
+   */
+  public KeyValueCache newCache(long... padding) {
+    return new KeyValueCache(runtime.manager(), layers.size(), padding);
+  }
+
+  /**
+   * Takes new tokens and computes the logits of the last one.
+   *
+   * @param ids the tokens behind those in the cache, {@code [sequences, tokens]} int64
+   * @param cache what {@link #newCache} returned; the tokens are added to it
+   * @return float32 {@code [sequences, 1, vocabulary]}, owned by the manager of {@code ids}
+   * @throws InvalidInputException if the sequences grow longer than the model's positions
+   */
+  public NDArray next(NDArray ids, KeyValueCache cache) {
+    NDArray logits = logits(ids, cache, null, 1, null);
+    cache.advance((int) ids.getShape().get(1));
+    return logits;
+  }
+
+  @Override
+  protected NDList forwardInternal(
+      ParameterStore parameterStore,
+      NDList inputs,
+      boolean training,
+      PairList<String, Object> params) {
+    NDArray ids = inputs.head();
+    if (ids.getShape().dimension() != 2) {
+      throw new InvalidInputException(
+          "Token ids must be [sequences, length], but are "
+              + ids.getShape()
+              + "; a translator that returns single sequences needs a batchifier");
+    }
+    int length = (int) ids.getShape().get(1);
+    return new NDList(logits(ids, null, null, length, training ? parameterStore : null));
+  }
+
+  private NDArray logits(
+      NDArray ids,
+      @Nullable KeyValueCache cache,
+      @Nullable ForwardObserver observer,
+      int count,
+      @Nullable ParameterStore parameters) {
+    NDManager result = ids.getManager();
+    // Of the model's device, wherever the ids are.
+    try (NDManager scratch = result.newSubManager(runtime.manager().getDevice())) {
+      NDArray logits = run(scratch, ids, cache, observer, count, parameters);
+      if (logits == null) {
+        throw new IllegalStateException("The observer ended a pass whose logits are wanted");
+      }
+      logits.attach(result);
+      return logits;
+    }
+  }
+
+  private @Nullable NDArray run(
+      NDManager scratch,
+      NDArray inputIds,
+      @Nullable KeyValueCache cache,
+      @Nullable ForwardObserver observer,
+      int count,
+      @Nullable ParameterStore parameters) {
+    NDArray ids = checked(scratch, inputIds, cache);
+    int tokens = (int) ids.getShape().get(1);
+    long[] padding = cache == null ? new long[(int) ids.getShape().get(0)] : cache.padding();
+    ForwardPass pass =
+        runtime.newPass(scratch, parameters, embedding.tensor(), tokens, padding, cache, observer);
+    DeviceTensor hidden = pass.kernel().embed(scratch, pass.weight(embedding), ids);
+    for (DecoderLayer layer : layers) {
+      DeviceTensor next = layer.apply(pass, hidden);
+      pass.done(hidden);
+      if (next == null) {
+        return null;
+      }
+      hidden = next;
+    }
+    if (count == 0) {
+      return null;
+    }
+    return pass.kernel()
+        .head(
+            scratch, hidden, pass.weight(finalNorm), config().epsilon(), pass.weight(head), count);
+  }
+
+  /** An id outside the embedding kills a CUDA context, so every id is looked at first. */
+  private NDArray checked(NDManager scratch, NDArray inputIds, @Nullable KeyValueCache cache) {
+    DataType type = inputIds.getDataType();
+    if (type != DataType.INT64 && type != DataType.INT32) {
+      throw new InvalidInputException("Token ids must be int64 or int32, but are " + type);
+    }
+    Shape shape = inputIds.getShape();
+    int past = cache == null ? 0 : cache.length();
+    if (past + shape.get(1) > maxPositions()) {
+      throw new InvalidInputException(
+          String.format(
+              "A sequence of %d tokens is longer than the model's %d positions; cut it",
+              past + shape.get(1), maxPositions()));
+    }
+    if (cache != null && cache.padding().length != shape.get(0)) {
+      throw new InvalidInputException(
+          String.format(
+              "%d sequences do not fit a cache made for %d", shape.get(0), cache.padding().length));
+    }
+    NDArray ids = inputIds.toType(DataType.INT64, false);
+    long[] values = ids.toLongArray();
+    for (int i = 0; i < values.length; i++) {
+      if (values[i] < 0 || values[i] >= vocabularySize()) {
+        throw new InvalidInputException(
+            String.format(
+                "Token id %d at position %d of sequence %d is outside the vocabulary of %d; was the"
+                    + " text tokenised for another model?",
+                values[i], i % shape.get(1), i / shape.get(1), vocabularySize()));
+      }
+    }
+    return scratch.create(values, shape);
+  }
+
+  @Override
+  public Shape[] getOutputShapes(Shape[] inputShapes) {
+    return new Shape[] {inputShapes[0].addAll(new Shape(vocabularySize()))};
+  }
+
+  @Override
+  protected void initializeChildBlocks(NDManager manager, DataType dataType, Shape... inputShapes) {
+    // Made with their weights.
+  }
+
+  /**
+   * Writes the weights in DJL's format, in float32 only.
+   *
+   * @throws UnsupportedOperationException in other types, which the format lacks
+   */
+  @Override
+  public void saveParameters(DataOutputStream os) throws IOException {
+    if (runtime.type() != DataType.FLOAT32) {
+      throw new UnsupportedOperationException(
+          "DJL's parameter format has no " + runtime.type() + "; use MoeModels.save");
+    }
+    super.saveParameters(os);
+  }
+}

@@ -1,0 +1,299 @@
+package io.winnow.core.decoder;
+
+import ai.djl.Device;
+import ai.djl.MalformedModelException;
+import ai.djl.Model;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.DataType;
+import ai.djl.util.Progress;
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.MoeModel;
+import io.winnow.core.Provenance;
+import io.winnow.core.Telemetry;
+import io.winnow.core.checkpoint.Checkpoint;
+import io.winnow.core.checkpoint.TensorInfo;
+import io.winnow.core.checkpoint.TensorType;
+import io.winnow.core.kernel.FusedKernel;
+import io.winnow.core.kernel.Kernel;
+import io.winnow.core.kernel.ReferenceKernel;
+import io.winnow.core.kernel.WeightReader;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Loads Hugging Face checkpoint folders as DJL models, and writes them back.
+ *
+ * <pre>{@code
+ * try (Model model = MoeModels.load(Path.of("Mixtral-8x7B"), Device.gpu())) { ... }
+ * }</pre>
+ */
+public final class MoeModels {
+  private MoeModels() {}
+
+  /**
+   * Loads a checkpoint in the type it is stored in, on DJL's default device.
+   *
+   * @see #loader
+   */
+  public static Model load(Path folder) {
+    return loader(folder).load();
+  }
+
+  /**
+   * Loads a checkpoint in the type it is stored in.
+   *
+   * @see #loader
+   */
+  public static Model load(Path folder, Device device) {
+    return loader(folder).optDevice(device).load();
+  }
+
+  /** Returns a loader of a checkpoint folder with options. */
+  public static Loader loader(Path folder) {
+    return new Loader(folder);
+  }
+
+  /**
+   * Writes a model that {@link #load} returned, without the experts that were removed since. The
+   * tensors are copied from the folder the model was loaded from, byte for byte.
+   *
+   * @param target a folder that does not exist yet; it appears when it is complete
+   * @throws InvalidInputException if the target exists or cannot be written, there is too little
+   *     space, or the model was not loaded by this class
+   */
+  public static void save(Model model, Path target) {
+    save(model, target, null);
+  }
+
+  /** Writes a model like {@link #save(Model, Path)}, reporting bytes to a progress listener. */
+  public static void save(Model model, Path target, @Nullable Progress progress) {
+    if (!(MoeModel.of(model) instanceof MoeDecoder decoder)) {
+      throw new InvalidInputException(
+          "Model '" + model.getName() + "' was not loaded by MoeModels and has no checkpoint");
+    }
+    new CheckpointSlicer(CheckpointLayout.of(decoder.source()), decoder.stored())
+        .write(target, decoder.provenance().orElse(null), progress);
+  }
+
+  /**
+   * Writes a checkpoint with fewer experts, without loading the model.
+   *
+   * @param source a checkpoint folder
+   * @param retained per decoder layer the experts that stay, ascending; the same number in each
+   * @param provenance what to note of their choice
+   * @param target a folder that does not exist yet; it appears when it is complete
+   * @throws InvalidInputException if the selection does not fit the model, or as in {@link #save}
+   */
+  public static void writePruned(
+      Path source,
+      Map<Integer, List<Integer>> retained,
+      Provenance provenance,
+      Path target,
+      @Nullable Progress progress) {
+    new CheckpointSlicer(CheckpointLayout.of(Checkpoint.open(source)), new TreeMap<>(retained))
+        .write(target, provenance, progress);
+  }
+
+  /** Loads a checkpoint folder as a DJL model. Not thread-safe. */
+  public static final class Loader {
+    private final Path folder;
+    private @Nullable Device device;
+    private @Nullable DataType type;
+    private @Nullable Map<Integer, List<Integer>> retained;
+    private @Nullable Progress progress;
+    private boolean fused = true;
+
+    private Loader(Path folder) {
+      this.folder = folder;
+    }
+
+    /** Sets the device; without it, DJL's default. */
+    public Loader optDevice(Device newDevice) {
+      device = newDevice;
+      return this;
+    }
+
+    /**
+     * Sets the type to compute in: float32, float16 or bfloat16. Without it, the type that is
+     * stored, which on the CPU stays in the mapped files.
+     */
+    public Loader optDataType(DataType newType) {
+      type = newType;
+      return this;
+    }
+
+    /**
+     * Reads only these experts.
+     *
+     * @param newRetained per decoder layer the experts that stay, ascending
+     */
+    public Loader optRetained(Map<Integer, List<Integer>> newRetained) {
+      retained = new TreeMap<>(newRetained);
+      return this;
+    }
+
+    /** Sets a listener that is told of every layer read. */
+    public Loader optProgress(Progress newProgress) {
+      progress = newProgress;
+      return this;
+    }
+
+    /**
+     * Sets whether inference runs in fused TorchScript methods, which is the default, or in the
+     * plain NDArray operations that training uses (float32 only): slower, and the reference for
+     * tests.
+     */
+    public Loader optFused(boolean newFused) {
+      fused = newFused;
+      return this;
+    }
+
+    /**
+     * Loads the model. The caller closes it, and with it all weights.
+     *
+     * @throws InvalidInputException if the folder is no checkpoint of a supported family, damaged,
+     *     or does not have the retained experts
+     */
+    public Model load() {
+      CheckpointLayout layout = CheckpointLayout.of(Checkpoint.open(folder));
+      Map<Integer, List<Integer>> selection = retained == null ? everything(layout) : retained;
+      CheckpointSlicer.check(layout, selection);
+      DataType wanted = type == null ? storedType(layout) : type;
+      if (!fused && wanted != DataType.FLOAT32) {
+        throw new InvalidInputException(
+            "The plain NDArray operations compute in float32, not in " + wanted);
+      }
+      Telemetry.off();
+      String name = String.valueOf(folder.toAbsolutePath().normalize().getFileName());
+      Model model = Model.newInstance(name, device, "PyTorch");
+      try {
+        model.setBlock(decoder(layout, selection, model.getNDManager(), wanted));
+        model.setDataType(wanted);
+        model.load(folder, name, Map.of("hasParameter", "false"));
+        return model;
+      } catch (IOException | MalformedModelException e) {
+        model.close();
+        throw new UncheckedIOException("Cannot load " + folder, new IOException(e));
+      } catch (RuntimeException e) {
+        model.close();
+        throw e;
+      }
+    }
+
+    private MoeDecoder decoder(
+        CheckpointLayout layout,
+        Map<Integer, List<Integer>> selection,
+        NDManager manager,
+        DataType wanted) {
+      DecoderConfig config = layout.config();
+      FusedKernel kernel = new FusedKernel(wanted);
+      manager.attachInternal("winnow-kernel", kernel);
+      Kernel inference = fused ? kernel : new ReferenceKernel();
+      DecoderRuntime runtime = new DecoderRuntime(config, wanted, manager, inference);
+      if (progress != null) {
+        progress.reset("Loading", config.layers());
+      }
+      try (WeightReader reader = new WeightReader(kernel, manager, wanted)) {
+        Weight embedding = read(reader, layout.embedding(), wanted);
+        List<DecoderLayer> layers = new ArrayList<>();
+        for (int layer = 0; layer < config.layers(); layer++) {
+          layers.add(
+              new DecoderLayer(
+                  runtime,
+                  attention(runtime, layout, layer, reader),
+                  moe(runtime, layout, layer, selection.get(layer), reader)));
+          if (progress != null) {
+            progress.increment(1);
+          }
+        }
+        if (progress != null) {
+          progress.end();
+        }
+        return new MoeDecoder(
+            layout.checkpoint(),
+            layout.family(),
+            runtime,
+            embedding,
+            layers,
+            read(reader, layout.finalNorm(), wanted),
+            config.tiedHead() ? embedding : read(reader, layout.head(), wanted));
+      }
+    }
+
+    private static Attention attention(
+        DecoderRuntime runtime, CheckpointLayout layout, int layer, WeightReader reader) {
+      List<Weight> weights =
+          Arrays.stream(layout.attention(layer))
+              .map(info -> read(reader, info, runtime.type()))
+              .toList();
+      return new Attention(runtime, layer, weights);
+    }
+
+    private static SparseMoe moe(
+        DecoderRuntime runtime,
+        CheckpointLayout layout,
+        int layer,
+        @Nullable List<Integer> selection,
+        WeightReader reader) {
+      List<Integer> stored = selection == null ? List.of() : selection;
+      TensorInfo gateInfo = layout.router(layer);
+      Weight gate = read(reader, gateInfo, runtime.type());
+      if (stored.size() < layout.config().experts()) {
+        try (Weight full = gate) {
+          int[] rows = stored.stream().mapToInt(Integer::intValue).toArray();
+          gate =
+              Weight.of(
+                  gateInfo.name(), full.tensor().rows(runtime.manager(), rows), runtime.type());
+        }
+      }
+      List<SparseMoe.Expert> experts = new ArrayList<>();
+      for (int expert : stored) {
+        TensorInfo[] infos = layout.expert(layer, expert);
+        experts.add(
+            new SparseMoe.Expert(
+                read(reader, infos[0], runtime.type()),
+                read(reader, infos[1], runtime.type()),
+                read(reader, infos[2], runtime.type())));
+      }
+      return new SparseMoe(
+          runtime,
+          layer,
+          layout.family().routing().apply(layout.config()),
+          read(reader, layout.moeNorm(layer), runtime.type()),
+          gateInfo.name(),
+          gate,
+          experts,
+          stored);
+    }
+
+    private static Weight read(WeightReader reader, TensorInfo info, DataType type) {
+      return Weight.of(info.name(), reader.read(info), type);
+    }
+
+    private static Map<Integer, List<Integer>> everything(CheckpointLayout layout) {
+      List<Integer> all = IntStream.range(0, layout.config().experts()).boxed().toList();
+      Map<Integer, List<Integer>> selection = new TreeMap<>();
+      for (int layer = 0; layer < layout.config().layers(); layer++) {
+        selection.put(layer, all);
+      }
+      return selection;
+    }
+
+    private static DataType storedType(CheckpointLayout layout) {
+      TensorType stored = layout.expert(0, 0)[0].type();
+      return switch (stored) {
+        case BF16 -> DataType.BFLOAT16;
+        case F16 -> DataType.FLOAT16;
+        default -> DataType.FLOAT32;
+      };
+    }
+  }
+}

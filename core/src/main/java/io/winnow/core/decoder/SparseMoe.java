@@ -1,0 +1,229 @@
+package io.winnow.core.decoder;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.Shape;
+import com.google.common.primitives.Ints;
+import io.winnow.core.ForwardObserver;
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.MoeLayerView;
+import io.winnow.core.Routing;
+import io.winnow.core.RoutingDecision;
+import io.winnow.core.SoftmaxRouting;
+import io.winnow.core.kernel.DeviceTensor;
+import io.winnow.core.kernel.ExpertWeights;
+import io.winnow.core.kernel.Kernel;
+import io.winnow.core.kernel.RouterOutput;
+import io.winnow.core.kernel.TensorList;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
+
+/** A sparse mixture of experts, behind its RMS norm and added to the residual. */
+final class SparseMoe extends DecoderBlock implements MoeLayerView {
+  private final int layer;
+  private final SoftmaxRouting routing;
+  private final String gateName;
+  private final Weight norm;
+  private Weight gate;
+  private List<Expert> experts;
+  private ExpertWeights weights;
+  private List<Integer> stored;
+
+  /**
+   * Creates the block.
+   *
+   * @param stored the numbers that the experts have in the checkpoint
+   */
+  SparseMoe(
+      DecoderRuntime runtime,
+      int layer,
+      SoftmaxRouting routing,
+      Weight norm,
+      String gateName,
+      Weight gate,
+      List<Expert> experts,
+      List<Integer> stored) {
+    super(runtime);
+    this.layer = layer;
+    this.routing = routing;
+    this.norm = norm;
+    this.gateName = gateName;
+    this.gate = gate;
+    this.experts = List.copyOf(experts);
+    this.stored = List.copyOf(stored);
+    weights = inferenceWeights(this.experts);
+    registerAll();
+  }
+
+  /** The three weights of an expert: gate and up {@code [m, d]}, down {@code [d, m]}. */
+  record Expert(Weight gate, Weight up, Weight down) implements AutoCloseable {
+    @Override
+    public void close() {
+      gate.close();
+      up.close();
+      down.close();
+    }
+  }
+
+  private void registerAll() {
+    parameters.clear();
+    register(norm);
+    register(gate);
+    for (Expert expert : experts) {
+      register(expert.gate());
+      register(expert.up());
+      register(expert.down());
+    }
+  }
+
+  private static ExpertWeights inferenceWeights(List<Expert> experts) {
+    return expertWeights(experts, Weight::tensor);
+  }
+
+  private static ExpertWeights expertWeights(
+      List<Expert> experts, Function<Weight, DeviceTensor> tensor) {
+    return new ExpertWeights(
+        new TensorList(experts.stream().map(Expert::gate).map(tensor).toList()),
+        new TensorList(experts.stream().map(Expert::up).map(tensor).toList()),
+        new TensorList(experts.stream().map(Expert::down).map(tensor).toList()));
+  }
+
+  @Override
+  @Nullable DeviceTensor apply(ForwardPass pass, DeviceTensor hidden) {
+    Kernel kernel = pass.kernel();
+    ForwardObserver observer = pass.observer();
+    try (RouterOutput router =
+        kernel.route(
+            pass.manager(),
+            hidden,
+            pass.weight(norm),
+            runtime().config().epsilon(),
+            pass.weight(gate))) {
+      if (observer != null && !show(observer, pass.manager(), router.input())) {
+        return null;
+      }
+      float[] logits = router.logits().toFloatArray();
+      RoutingDecision decision = routing.route(logits, numExperts());
+      if (observer != null) {
+        decision = observer.onRouting(this, logits, decision);
+      }
+      if (pass.parameters() == null) {
+        return kernel.mix(pass.manager(), hidden, router.input(), decision, weights, null);
+      }
+      return kernel.mix(
+          pass.manager(),
+          hidden,
+          router.input(),
+          decision,
+          expertWeights(experts, pass::weight),
+          routing.weights(router.logits(), selected(pass.manager(), decision)));
+    }
+  }
+
+  private boolean show(ForwardObserver observer, NDManager manager, DeviceTensor input) {
+    try (NDArray hidden = input.toFloat32(manager)) {
+      return observer.onInput(this, hidden);
+    }
+  }
+
+  private static NDArray selected(NDManager manager, RoutingDecision decision) {
+    long[] ids = new long[decision.tokens() * decision.topK()];
+    int[] selected = decision.experts();
+    for (int i = 0; i < ids.length; i++) {
+      ids[i] = selected[i];
+    }
+    return manager.create(ids, new Shape(decision.tokens(), decision.topK()));
+  }
+
+  @Override
+  public int layerIndex() {
+    return layer;
+  }
+
+  @Override
+  public int numExperts() {
+    return experts.size();
+  }
+
+  @Override
+  public Routing routing() {
+    return routing;
+  }
+
+  @Override
+  public NDArray routerLogits(NDArray hidden) {
+    return runtime().inferenceKernel().routerLogits(hidden.getManager(), hidden, gate.tensor());
+  }
+
+  @Override
+  public NDArray expertOutput(int expert, NDArray hidden) {
+    return runtime().inferenceKernel().expertOutput(hidden.getManager(), hidden, weights, expert);
+  }
+
+  /** Returns the numbers that the layer's experts have in the checkpoint. */
+  List<Integer> stored() {
+    return stored;
+  }
+
+  @Override
+  public void retain(int... retained) {
+    Retention.check(layer, numExperts(), routing.topK(), Ints.asList(retained));
+    List<Expert> kept = new ArrayList<>();
+    List<Integer> keptStored = new ArrayList<>();
+    for (int expert : retained) {
+      kept.add(experts.get(expert));
+      keptStored.add(stored.get(expert));
+    }
+    DeviceTensor rows = gate.tensor().rows(runtime().manager(), retained);
+    // The TorchScript lists own references: they go first, else nothing is freed.
+    weights.close();
+    gate.close();
+    for (Expert expert : experts) {
+      if (!kept.contains(expert)) {
+        expert.close();
+      }
+    }
+    gate = Weight.of(gateName, rows, runtime().type());
+    experts = List.copyOf(kept);
+    stored = List.copyOf(keptStored);
+    weights = inferenceWeights(experts);
+    registerAll();
+  }
+
+  /** The rules for subsets of experts. */
+  static final class Retention {
+    private Retention() {}
+
+    /**
+     * Checks a subset.
+     *
+     * @throws InvalidInputException naming the layer, the subset and the cure
+     */
+    static void check(int layer, int numExperts, int topK, List<Integer> retained) {
+      if (retained.size() < topK) {
+        throw new InvalidInputException(
+            String.format(
+                "Layer %d would retain %d experts %s, but every token selects %d; retain at least %d",
+                layer, retained.size(), retained, topK, topK));
+      }
+      int previous = -1;
+      for (int expert : retained) {
+        if (expert < 0 || expert >= numExperts) {
+          throw new InvalidInputException(
+              String.format(
+                  "Layer %d has the experts 0 to %d; expert %d of %s cannot be retained",
+                  layer, numExperts - 1, expert, retained));
+        }
+        if (expert <= previous) {
+          throw new InvalidInputException(
+              String.format(
+                  "The experts that layer %d retains must ascend without repetition, but are %s",
+                  layer, retained));
+        }
+        previous = expert;
+      }
+    }
+  }
+}

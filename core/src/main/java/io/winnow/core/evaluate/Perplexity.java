@@ -1,0 +1,99 @@
+package io.winnow.core.evaluate;
+
+import ai.djl.Model;
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDList;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.index.NDIndex;
+import ai.djl.ndarray.types.Shape;
+import ai.djl.training.ParameterStore;
+import ai.djl.util.Progress;
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.MoeModel;
+import io.winnow.core.TokenSequences;
+import java.util.concurrent.CancellationException;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * How well a model predicts a text: the perplexity over windows that do not overlap. Each window
+ * starts anew, and its first token is not predicted.
+ *
+ * @param perplexity exp of {@code nll}
+ * @param nll the mean negative log-likelihood of a predicted token, in nats
+ * @param tokens the number of predicted tokens
+ */
+public record Perplexity(double perplexity, double nll, long tokens) {
+  private static final long LOGIT_BYTES = 256L << 20;
+  private static final int BATCH_TOKENS = 4096;
+
+  /**
+   * Measures a model.
+   *
+   * @param model its block takes token ids {@code [sequences, length]} and returns logits {@code
+   *     [sequences, length, vocabulary]}, as that of {@code MoeModels.load} does
+   * @param windows {@code [windows, length]}, at least 2 tokens long
+   * @throws InvalidInputException if the windows do not fit the model
+   */
+  public static Perplexity of(Model model, TokenSequences windows) {
+    return of(model, windows, null);
+  }
+
+  /** Measures like {@link #of(Model, TokenSequences)}, telling a listener of every batch. */
+  public static Perplexity of(Model model, TokenSequences windows, @Nullable Progress progress) {
+    if (windows.length() < 2) {
+      throw new InvalidInputException(
+          "A window of " + windows.length() + " token predicts nothing; use at least 2 tokens");
+    }
+    int vocabulary = MoeModel.of(model).vocabularySize();
+    int batch = batchSize(windows.length(), vocabulary);
+    if (progress != null) {
+      progress.reset("Evaluating", (windows.count() + batch - 1) / batch);
+    }
+    double sum = 0;
+    for (int from = 0; from < windows.count(); from += batch) {
+      if (Thread.currentThread().isInterrupted()) {
+        throw new CancellationException("The evaluation was interrupted");
+      }
+      int to = Math.min(windows.count(), from + batch);
+      sum += negativeLogLikelihood(model, windows.slice(from, to));
+      if (progress != null) {
+        progress.increment(1);
+      }
+    }
+    if (progress != null) {
+      progress.end();
+    }
+    long tokens = (long) windows.count() * (windows.length() - 1);
+    double nll = sum / tokens;
+    return new Perplexity(Math.exp(nll), nll, tokens);
+  }
+
+  private static int batchSize(int length, int vocabulary) {
+    long byMemory = LOGIT_BYTES / (4L * length * vocabulary);
+    return (int) Math.max(1, Math.min(byMemory, BATCH_TOKENS / length));
+  }
+
+  private static double negativeLogLikelihood(Model model, TokenSequences windows) {
+    try (NDManager manager = model.getNDManager().newSubManager()) {
+      int count = windows.count();
+      int length = windows.length();
+      NDArray ids = manager.create(windows.flatten(0, count), new Shape(count, length));
+      NDArray logits =
+          model
+              .getBlock()
+              .forward(new ParameterStore(manager, false), new NDList(ids), false)
+              .singletonOrThrow();
+      NDArray likelihoods;
+      try (NDArray predicting = logits.get(new NDIndex(":, :{}", length - 1))) {
+        likelihoods = predicting.logSoftmax(-1);
+      }
+      logits.close();
+      NDArray targets = ids.get(new NDIndex(":, 1:")).expandDims(-1);
+      double sum = 0;
+      for (float likelihood : likelihoods.gather(targets, 2).toFloatArray()) {
+        sum -= likelihood;
+      }
+      return sum;
+    }
+  }
+}

@@ -1,0 +1,141 @@
+package io.winnow.core.kernel;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.DataType;
+import ai.djl.ndarray.types.Shape;
+import ai.djl.pytorch.engine.PtNDArray;
+import ai.djl.pytorch.jni.IValue;
+import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * An array whose type DJL may not know (bfloat16), kept where no Java code can touch it: half of
+ * DJL's operations on such an array abort the JVM.
+ *
+ * <p>It also holds the TorchScript value of the array. That value is a second owner of the native
+ * memory, and both go with {@link #close()}. Not part of the API.
+ */
+public final class DeviceTensor implements AutoCloseable {
+  private final PtNDArray array;
+  private final boolean owner;
+  private @Nullable IValue value;
+  private @Nullable NDManager valueManager;
+
+  private DeviceTensor(PtNDArray array, boolean owner) {
+    this.array = array;
+    this.owner = owner;
+  }
+
+  static DeviceTensor owning(PtNDArray array) {
+    return new DeviceTensor(array, true);
+  }
+
+  /** Wraps an array that somebody else closes. */
+  public static DeviceTensor borrowing(NDArray array) {
+    return new DeviceTensor((PtNDArray) array, false);
+  }
+
+  /** Takes over an array: it is closed with the tensor. */
+  public static DeviceTensor owning(NDArray array) {
+    return new DeviceTensor((PtNDArray) array, true);
+  }
+
+  /** Returns the shape. */
+  public Shape shape() {
+    return array.getShape();
+  }
+
+  /** Returns the bytes the elements take. */
+  public long bytes() {
+    return array.getShape().size() * elementBytes();
+  }
+
+  private int elementBytes() {
+    DataType type = array.getDataType();
+    return type == DataType.UNKNOWN ? 2 : type.getNumOfBytes();
+  }
+
+  /** Returns whether DJL's own operations may be applied to {@link #array()}. */
+  boolean isKnownToDjl() {
+    return array.getDataType() != DataType.UNKNOWN;
+  }
+
+  /**
+   * Returns the array itself, for operations of DJL.
+   *
+   * @throws IllegalStateException if it is of a type that DJL does not know
+   */
+  public NDArray array() {
+    if (!isKnownToDjl()) {
+      throw new IllegalStateException("An array in bfloat16 must not leave the kernel package");
+    }
+    return array;
+  }
+
+  PtNDArray rawArray() {
+    return array;
+  }
+
+  /** Returns a copy of some rows of the first dimension, which belongs to {@code manager}. */
+  public DeviceTensor rows(NDManager manager, int... rows) {
+    try (NDManager scratch = manager.newSubManager()) {
+      NDArray index = scratch.create(Arrays.stream(rows).asLongStream().toArray());
+      PtNDArray selected = (PtNDArray) array.get(index);
+      return owning(selected).attach(manager);
+    }
+  }
+
+  /** Returns a float32 copy that belongs to {@code manager}; for float32 arrays too. */
+  public NDArray toFloat32(NDManager manager) {
+    NDArray copy = array.toType(DataType.FLOAT32, true);
+    copy.attach(manager);
+    return copy;
+  }
+
+  /** Returns the TorchScript value, made on first use. It is closed with this tensor. */
+  synchronized IValue value() {
+    IValue current = value;
+    if (current == null) {
+      current = IValue.from(array);
+      value = current;
+      // Whoever closes the manager instead of the tensor closes the second owner too.
+      valueManager = array.getManager();
+      valueManager.attachInternal(current.getUid(), current);
+    }
+    return current;
+  }
+
+  /** Returns a TorchScript list that the caller closes; it owns references to the tensors. */
+  static IValue list(DeviceTensor... tensors) {
+    PtNDArray[] arrays = new PtNDArray[tensors.length];
+    for (int i = 0; i < tensors.length; i++) {
+      arrays[i] = tensors[i].array;
+    }
+    return IValue.listFrom(arrays);
+  }
+
+  /** Moves this tensor to another manager, which then closes it at the latest. */
+  public synchronized DeviceTensor attach(NDManager manager) {
+    closeValue();
+    array.attach(manager);
+    return this;
+  }
+
+  private void closeValue() {
+    if (value != null && valueManager != null) {
+      valueManager.detachInternal(value.getUid());
+      value.close();
+      value = null;
+      valueManager = null;
+    }
+  }
+
+  @Override
+  public synchronized void close() {
+    closeValue();
+    if (owner) {
+      array.close();
+    }
+  }
+}

@@ -1,0 +1,16 @@
+package io.winnow.core.kernel;
+
+/**
+ * The weights of a layer's experts, as the kernel takes them: {@code gate} and {@code up} {@code
+ * [intermediateSize, hiddenSize]}, {@code down} {@code [hiddenSize, intermediateSize]}. Closing it
+ * closes the lists, not the weights. Not part of the API.
+ */
+public record ExpertWeights(TensorList gate, TensorList up, TensorList down)
+    implements AutoCloseable {
+  @Override
+  public void close() {
+    gate.close();
+    up.close();
+    down.close();
+  }
+}

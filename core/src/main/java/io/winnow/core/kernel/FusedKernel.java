@@ -1,0 +1,232 @@
+package io.winnow.core.kernel;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.DataType;
+import ai.djl.pytorch.jni.IValue;
+import io.winnow.core.RoutingDecision;
+import io.winnow.core.Telemetry;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The decoder's operations as TorchScript methods, in float32, float16 and bfloat16. For inference
+ * only. Thread-safe. Not part of the API.
+ */
+public final class FusedKernel implements Kernel, AutoCloseable {
+  private static final String SOURCE = "decoder.py";
+  private static final DeviceTensor[] NO_TENSORS = {};
+
+  private final TorchScriptModule module;
+  private final int scalarType;
+  private final IValue noTensors;
+
+  /**
+   * Compiles the methods, in about 0.1 seconds.
+   *
+   * @param type the type of the weights they will get
+   */
+  public FusedKernel(DataType type) {
+    Telemetry.off();
+    module = TorchScriptModule.load(SOURCE);
+    scalarType = ScalarTypes.of(type);
+    noTensors = DeviceTensor.list(NO_TENSORS);
+  }
+
+  TorchScriptModule module() {
+    return module;
+  }
+
+  @Override
+  public DeviceTensor embed(NDManager manager, DeviceTensor table, NDArray ids) {
+    try (DeviceTensor tokens = DeviceTensor.borrowing(ids)) {
+      return module.runForTensor(manager, "embed", table, tokens);
+    }
+  }
+
+  @Override
+  public AttentionContext prepare(
+      NDManager manager,
+      AttentionConfig config,
+      NDArray inverseFrequencies,
+      DeviceTensor like,
+      int tokens,
+      int past,
+      long[] padding) {
+    DeviceTensor[] rotary;
+    try (DeviceTensor positions =
+            DeviceTensor.owning(AttentionContext.positions(manager, tokens, past, padding));
+        DeviceTensor frequencies = DeviceTensor.borrowing(inverseFrequencies)) {
+      rotary = module.runForTensors(manager, "rotary", positions, frequencies, (long) scalarType);
+    }
+    NDArray mask =
+        AttentionContext.mask(manager, tokens, past, padding, config.slidingWindow(), false);
+    return new AttentionContext(
+        rotary[0], rotary[1], mask == null ? null : convert(manager, mask), past);
+  }
+
+  private DeviceTensor convert(NDManager manager, NDArray mask) {
+    try (DeviceTensor wide = DeviceTensor.owning(mask)) {
+      return module.runForTensor(
+          manager, "convert", wide, ScalarTypes.deviceName(manager.getDevice()), (long) scalarType);
+    }
+  }
+
+  @Override
+  public DeviceTensor attend(
+      NDManager manager,
+      DeviceTensor hidden,
+      TensorList weights,
+      AttentionConfig config,
+      AttentionContext context,
+      double epsilon,
+      KeyValueCache.@Nullable Layer cache) {
+    TensorList mask = context.maskList();
+    TensorList keysAndValues = cache == null ? null : cache.list();
+    return module.runForTensor(
+        manager,
+        "attend",
+        hidden,
+        weights.value(),
+        context.rotary().value(),
+        mask == null ? noTensors : mask.value(),
+        keysAndValues == null ? noTensors : keysAndValues.value(),
+        (long) context.past(),
+        (long) config.heads(),
+        (long) config.keyValueHeads(),
+        config.scale(),
+        epsilon);
+  }
+
+  @Override
+  public RouterOutput route(
+      NDManager manager,
+      DeviceTensor hidden,
+      DeviceTensor norm,
+      double epsilon,
+      DeviceTensor gate) {
+    DeviceTensor[] results = module.runForTensors(manager, "route", hidden, norm, epsilon, gate);
+    return new RouterOutput(results[0], results[1].array());
+  }
+
+  @Override
+  public DeviceTensor mix(
+      NDManager manager,
+      DeviceTensor hidden,
+      DeviceTensor input,
+      RoutingDecision decision,
+      ExpertWeights weights,
+      @Nullable NDArray routingWeights) {
+    if (routingWeights != null) {
+      throw new IllegalArgumentException("The fused kernel cannot be differentiated");
+    }
+    ExpertBatches batches = ExpertBatches.of(decision, weights.gate().size());
+    IValue gate = weights.gate().value();
+    IValue up = weights.up().value();
+    IValue down = weights.down().value();
+    if (decision.tokens() == 1) {
+      double[] factors = new double[batches.weights().length];
+      for (int i = 0; i < factors.length; i++) {
+        factors[i] = batches.weights()[i];
+      }
+      return module.runForTensor(
+          manager, "mix_one", hidden, input, batches.experts(), factors, gate, up, down);
+    }
+    try (DeviceTensor tokens = DeviceTensor.owning(manager.create(batches.tokens()));
+        DeviceTensor factors = DeviceTensor.owning(manager.create(batches.weights()))) {
+      return module.runForTensor(
+          manager,
+          "mix",
+          hidden,
+          input,
+          batches.experts(),
+          batches.starts(),
+          tokens,
+          factors,
+          gate,
+          up,
+          down);
+    }
+  }
+
+  @Override
+  public NDArray routerLogits(NDManager manager, NDArray input, DeviceTensor gate) {
+    try (DeviceTensor x = DeviceTensor.borrowing(input)) {
+      return module.runForTensor(manager, "router_logits", x, gate).array();
+    }
+  }
+
+  @Override
+  public NDArray expertOutput(NDManager manager, NDArray input, ExpertWeights weights, int expert) {
+    try (DeviceTensor x = DeviceTensor.borrowing(input)) {
+      return module
+          .runForTensor(
+              manager,
+              "expert_output",
+              x,
+              weights.gate().get(expert),
+              weights.up().get(expert),
+              weights.down().get(expert))
+          .array();
+    }
+  }
+
+  @Override
+  public NDArray head(
+      NDManager manager,
+      DeviceTensor hidden,
+      DeviceTensor norm,
+      double epsilon,
+      DeviceTensor weight,
+      int count) {
+    return module
+        .runForTensor(manager, "head", hidden, norm, epsilon, weight, (long) count)
+        .array();
+  }
+
+  @Override
+  public void reserve(
+      KeyValueCache.Layer cache,
+      DeviceTensor like,
+      AttentionConfig config,
+      int sequences,
+      int tokens) {
+    int needed = cache.length() + tokens;
+    if (needed <= cache.capacity()) {
+      return;
+    }
+    long capacity = KeyValueCache.roundUp(needed);
+    DeviceTensor keys = cache.keys();
+    DeviceTensor values = cache.values();
+    if (keys == null || values == null) {
+      cache.set(
+          empty(cache, like, config, sequences, capacity),
+          empty(cache, like, config, sequences, capacity));
+    } else {
+      cache.set(
+          module.runForTensor(cache.manager(), "grow", keys, capacity),
+          module.runForTensor(cache.manager(), "grow", values, capacity));
+    }
+  }
+
+  private DeviceTensor empty(
+      KeyValueCache.Layer cache,
+      DeviceTensor like,
+      AttentionConfig config,
+      int sequences,
+      long capacity) {
+    return module.runForTensor(
+        cache.manager(),
+        "empty_cache",
+        like,
+        (long) sequences,
+        (long) config.keyValueHeads(),
+        capacity,
+        (long) config.headSize());
+  }
+
+  @Override
+  public void close() {
+    noTensors.close();
+    module.close();
+  }
+}

@@ -1,0 +1,95 @@
+package io.winnow.core.kernel;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import io.winnow.core.RoutingDecision;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The operations a decoder consists of. {@link FusedKernel} runs them as TorchScript methods in any
+ * type; {@link ReferenceKernel} runs the same in plain NDArray operations that can be
+ * differentiated.
+ *
+ * <p>Results belong to the manager that is passed in, and the caller closes them. Hidden states are
+ * {@code [sequences, tokens, hiddenSize]} in the weights' type. Not part of the API.
+ */
+public interface Kernel {
+  /** Looks up token embeddings: ids {@code [sequences, tokens]} int64. */
+  DeviceTensor embed(NDManager manager, DeviceTensor table, NDArray ids);
+
+  /**
+   * Prepares what all layers' attention shares.
+   *
+   * @param inverseFrequencies {@code [headSize / 2]} float32
+   * @param like a tensor of the type to compute in
+   * @param tokens new tokens per sequence
+   * @param past positions that are cached
+   * @param padding how many of each sequence's first positions are padding
+   */
+  AttentionContext prepare(
+      NDManager manager,
+      AttentionConfig config,
+      NDArray inverseFrequencies,
+      DeviceTensor like,
+      int tokens,
+      int past,
+      long[] padding);
+
+  /**
+   * Adds normalised attention to the residual.
+   *
+   * @param weights norm, query, key, value and output
+   * @param cache keys and values of this layer, appended to; null to compute without
+   */
+  DeviceTensor attend(
+      NDManager manager,
+      DeviceTensor hidden,
+      TensorList weights,
+      AttentionConfig config,
+      AttentionContext context,
+      double epsilon,
+      KeyValueCache.@Nullable Layer cache);
+
+  /** Normalises a MoE layer's input and computes its router logits. */
+  RouterOutput route(
+      NDManager manager, DeviceTensor hidden, DeviceTensor norm, double epsilon, DeviceTensor gate);
+
+  /**
+   * Adds the experts' weighted outputs to the residual.
+   *
+   * @param hidden the residual {@code [sequences, tokens, hiddenSize]}
+   * @param input the layer's normalised input {@code [sequences * tokens, hiddenSize]}
+   * @param routingWeights the decision's weights {@code [tokens, topK]} as a differentiable array,
+   *     or null to take those of the decision
+   */
+  DeviceTensor mix(
+      NDManager manager,
+      DeviceTensor hidden,
+      DeviceTensor input,
+      RoutingDecision decision,
+      ExpertWeights weights,
+      @Nullable NDArray routingWeights);
+
+  /** Computes float32 router logits of float32 inputs {@code [tokens, hiddenSize]}. */
+  NDArray routerLogits(NDManager manager, NDArray input, DeviceTensor gate);
+
+  /** Computes one expert in float32: {@code [tokens, hiddenSize]} to the same shape. */
+  NDArray expertOutput(NDManager manager, NDArray input, ExpertWeights weights, int expert);
+
+  /** Computes float32 logits of the last {@code count} tokens. */
+  NDArray head(
+      NDManager manager,
+      DeviceTensor hidden,
+      DeviceTensor norm,
+      double epsilon,
+      DeviceTensor weight,
+      int count);
+
+  /** Makes room for new tokens in a layer's cache. */
+  void reserve(
+      KeyValueCache.Layer cache,
+      DeviceTensor like,
+      AttentionConfig config,
+      int sequences,
+      int tokens);
+}

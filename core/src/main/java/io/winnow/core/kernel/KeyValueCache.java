@@ -1,0 +1,120 @@
+package io.winnow.core.kernel;
+
+import ai.djl.ndarray.NDManager;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The keys and values of the tokens a decoder has seen, per layer {@code [sequences, keyValueHeads,
+ * capacity, headSize]}. It grows by blocks. Not thread-safe: one cache serves one generation. The
+ * caller closes it.
+ */
+public final class KeyValueCache implements AutoCloseable {
+  private static final int BLOCK = 256;
+
+  private final NDManager manager;
+  private final List<Layer> layers = new ArrayList<>();
+  private final long[] padding;
+  private int length;
+
+  /**
+   * Creates an empty cache.
+   *
+   * @param parent a manager on the model's device
+   * @param numLayers the decoder's layers
+   * @param padding how many of each sequence's first positions are padding; its length is the
+   *     number of sequences
+   */
+  public KeyValueCache(NDManager parent, int numLayers, long[] padding) {
+    manager = parent.newSubManager();
+    this.padding = padding.clone();
+    for (int i = 0; i < numLayers; i++) {
+      layers.add(new Layer());
+    }
+  }
+
+  /** Returns how many positions are filled, padding included. */
+  public int length() {
+    return length;
+  }
+
+  /** Returns the padding of each sequence. */
+  public long[] padding() {
+    return padding.clone();
+  }
+
+  /** Returns one layer's part. */
+  public Layer layer(int index) {
+    return layers.get(index);
+  }
+
+  /** Notes that every layer has taken new tokens. */
+  public void advance(int tokens) {
+    length += tokens;
+  }
+
+  static int roundUp(int positions) {
+    return (positions + BLOCK - 1) / BLOCK * BLOCK;
+  }
+
+  @Override
+  public void close() {
+    layers.forEach(Layer::close);
+    manager.close();
+  }
+
+  /** Keys and values of one layer. Not part of the API. */
+  public final class Layer implements AutoCloseable {
+    private @Nullable DeviceTensor keys;
+    private @Nullable DeviceTensor values;
+    private @Nullable TensorList list;
+
+    private Layer() {}
+
+    NDManager manager() {
+      return manager;
+    }
+
+    int length() {
+      return length;
+    }
+
+    @Nullable DeviceTensor keys() {
+      return keys;
+    }
+
+    @Nullable DeviceTensor values() {
+      return values;
+    }
+
+    @Nullable TensorList list() {
+      return list;
+    }
+
+    int capacity() {
+      return keys == null ? 0 : (int) keys.shape().get(2);
+    }
+
+    /** Replaces the arrays and closes the old ones. */
+    void set(DeviceTensor newKeys, DeviceTensor newValues) {
+      close();
+      keys = newKeys.attach(manager);
+      values = newValues.attach(manager);
+      list = TensorList.of(newKeys, newValues);
+    }
+
+    @Override
+    public void close() {
+      if (list != null) {
+        list.close();
+      }
+      if (keys != null) {
+        keys.close();
+      }
+      if (values != null) {
+        values.close();
+      }
+    }
+  }
+}

@@ -1,0 +1,46 @@
+package io.winnow.core.kernel;
+
+import ai.djl.Device;
+import ai.djl.ndarray.types.DataType;
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.checkpoint.TensorType;
+
+/** PyTorch's numbers of scalar types, and its names of devices. */
+final class ScalarTypes {
+  static final int UINT8 = 0;
+  private static final int FLOAT16 = 5;
+  private static final int FLOAT32 = 6;
+  private static final int BFLOAT16 = 15;
+
+  private ScalarTypes() {}
+
+  static int of(DataType type) {
+    return switch (type) {
+      case FLOAT16 -> FLOAT16;
+      case FLOAT32 -> FLOAT32;
+      case BFLOAT16 -> BFLOAT16;
+      default ->
+          throw new InvalidInputException(
+              "Models compute in float32, float16 or bfloat16, not in " + type);
+    };
+  }
+
+  static DataType dataTypeOf(String tensor, TensorType type) {
+    return switch (type) {
+      case F16 -> DataType.FLOAT16;
+      case F32 -> DataType.FLOAT32;
+      case BF16 -> DataType.BFLOAT16;
+      default ->
+          throw new InvalidInputException(
+              "Tensor '"
+                  + tensor
+                  + "' is of type "
+                  + type
+                  + "; weights are read in F32, F16 and BF16. Convert the checkpoint to one of these");
+    };
+  }
+
+  static String deviceName(Device device) {
+    return device.isGpu() ? "cuda:" + device.getDeviceId() : "cpu";
+  }
+}
