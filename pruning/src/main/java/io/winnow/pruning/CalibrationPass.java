@@ -1,0 +1,110 @@
+package io.winnow.pruning;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDArrays;
+import ai.djl.ndarray.NDList;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.index.NDIndex;
+import ai.djl.ndarray.types.DataType;
+import ai.djl.ndarray.types.Shape;
+import io.winnow.core.MoeLayerView;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Computes what {@link LayerCalibration} keeps, from the inputs of one layer: every expert once per
+ * token, and the inner products of their outputs.
+ */
+final class CalibrationPass {
+  /** Outputs of all experts, float32, that exist at the same time. */
+  private static final long OUTPUT_BYTES = 256L << 20;
+
+  /** Outputs of all experts in float64 that are multiplied at the same time. */
+  private static final long PRODUCT_BYTES = 32L << 20;
+
+  private CalibrationPass() {}
+
+  /**
+   * Adds one batch of tokens to a layer's calibration.
+   *
+   * @param hidden the layer's input {@code [tokens, hiddenSize]}
+   * @param withOutputs whether to measure the experts' outputs
+   * @param target the output to reconstruct, row-major {@code [tokens, hiddenSize]}; null for the
+   *     layer's own
+   */
+  static void add(
+      LayerCalibration calibration,
+      MoeLayerView layer,
+      NDArray hidden,
+      boolean withOutputs,
+      float @Nullable [] target) {
+    float[] logits;
+    try (NDArray array = layer.routerLogits(hidden)) {
+      logits = array.toFloatArray();
+    }
+    float[] products = withOutputs ? products(layer, hidden, target) : null;
+    calibration.add(logits, products, target != null);
+  }
+
+  private static float[] products(MoeLayerView layer, NDArray hidden, float @Nullable [] target) {
+    int tokens = (int) hidden.getShape().get(0);
+    int width = (int) hidden.getShape().get(1);
+    int vectors = layer.numExperts() + (target == null ? 0 : 1);
+    float[] products = new float[tokens * (vectors * (vectors + 1) / 2)];
+    int step = (int) Math.max(32, OUTPUT_BYTES / (4L * vectors * width));
+    int place = 0;
+    for (int from = 0; from < tokens; from += step) {
+      int to = Math.min(tokens, from + step);
+      try (NDManager scratch = hidden.getManager().newSubManager()) {
+        NDArray input = rows(scratch, hidden, from, to);
+        NDList outputs = new NDList();
+        for (int expert = 0; expert < layer.numExperts(); expert++) {
+          NDArray output = layer.expertOutput(expert, input);
+          output.attach(scratch);
+          outputs.add(output);
+        }
+        if (target != null) {
+          float[] part = new float[(to - from) * width];
+          System.arraycopy(target, from * width, part, 0, part.length);
+          outputs.add(scratch.create(part, new Shape(to - from, width)));
+        }
+        place = multiply(scratch, outputs, products, place);
+      }
+    }
+    return products;
+  }
+
+  /** Appends the upper triangles of G for the tokens of these outputs, each {@code [tokens, d]}. */
+  private static int multiply(NDManager manager, NDList outputs, float[] products, int start) {
+    int place = start;
+    int vectors = outputs.size();
+    int tokens = (int) outputs.get(0).getShape().get(0);
+    int width = (int) outputs.get(0).getShape().get(1);
+    int step = (int) Math.max(1, PRODUCT_BYTES / (8L * vectors * width));
+    for (int from = 0; from < tokens; from += step) {
+      int to = Math.min(tokens, from + step);
+      try (NDManager scratch = manager.newSubManager()) {
+        NDList parts = new NDList();
+        for (NDArray output : outputs) {
+          parts.add(rows(scratch, output, from, to));
+        }
+        // In float64: experts that are alike make the loss a small difference of large products.
+        NDArray stacked = NDArrays.stack(parts, 1).toType(DataType.FLOAT64, false);
+        double[] gram = stacked.matMul(stacked.transpose(0, 2, 1)).toDoubleArray();
+        for (int token = 0; token < to - from; token++) {
+          for (int i = 0; i < vectors; i++) {
+            for (int j = i; j < vectors; j++) {
+              products[place++] = (float) gram[(token * vectors + i) * vectors + j];
+            }
+          }
+        }
+      }
+    }
+    return place;
+  }
+
+  private static NDArray rows(NDManager manager, NDArray array, int from, int to) {
+    NDArray rows = array.get(new NDIndex().addSliceDim(from, to));
+    rows.attach(manager);
+    return rows;
+  }
+}

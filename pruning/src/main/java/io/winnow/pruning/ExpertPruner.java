@@ -1,0 +1,484 @@
+package io.winnow.pruning;
+
+import ai.djl.Model;
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import ai.djl.util.Progress;
+import com.google.common.base.Stopwatch;
+import io.winnow.core.Calibration;
+import io.winnow.core.ForwardObserver;
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.MoeLayerView;
+import io.winnow.core.MoeModel;
+import io.winnow.core.Provenance;
+import io.winnow.core.Routing;
+import io.winnow.core.RoutingDecision;
+import io.winnow.core.TokenSequences;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.OptionalDouble;
+import java.util.concurrent.CancellationException;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Removes experts from a Mixture-of-Experts model after training.
+ *
+ * <pre>{@code
+ * PruningReport report = ExpertPruner.prune(model, calibration, 6);   // 8 -> 6 experts a layer, in place
+ * }</pre>
+ *
+ * <p>Immutable; one pruner may serve several threads, but a model that is being pruned must not be
+ * used otherwise. It starts no thread. An interrupt ends a run with a {@link CancellationException}
+ * and leaves the model as it was.
+ */
+public final class ExpertPruner {
+  private final PruningMethod method;
+  private final boolean progressive;
+  private final boolean measureLoss;
+  private final int sequencesPerGroup;
+  private final int batchTokens;
+  private final long seed;
+  private final @Nullable Progress progress;
+
+  private ExpertPruner(Builder builder) {
+    method = builder.method;
+    progressive = builder.progressive;
+    measureLoss = builder.measureLoss;
+    sequencesPerGroup = builder.sequencesPerGroup;
+    batchTokens = builder.batchTokens;
+    seed = builder.seed;
+    progress = builder.progress;
+  }
+
+  /**
+   * Keeps the {@code retained} experts of every layer that reconstruct its output best (NAEE, arXiv
+   * 2402.14800), and removes the others in place.
+   *
+   * @param model a model loaded by {@code MoeModels}, or one whose block is a {@link MoeModel}
+   * @param calibration what the model is judged on
+   * @param retained r, from the number of experts per token to the number of experts
+   * @return what was removed, and what it cost
+   * @throws InvalidInputException if {@code retained} is out of range, the calibration does not fit
+   *     the model, or the weights are not finite; the model is unchanged then
+   */
+  public static PruningReport prune(Model model, Calibration calibration, int retained) {
+    return prune(MoeModel.of(model), calibration, retained);
+  }
+
+  /** Prunes like {@link #prune(Model, Calibration, int)} a model of the host application. */
+  public static PruningReport prune(MoeModel model, Calibration calibration, int retained) {
+    return builder().build().pruneInPlace(model, calibration, retained);
+  }
+
+  /** Returns a builder for everything else. */
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /** Prunes in place with this pruner's options; otherwise like {@link #prune}. */
+  public PruningReport pruneInPlace(Model model, Calibration calibration, int retained) {
+    return pruneInPlace(MoeModel.of(model), calibration, retained);
+  }
+
+  /** Prunes in place with this pruner's options; otherwise like {@link #prune}. */
+  public PruningReport pruneInPlace(MoeModel model, Calibration calibration, int retained) {
+    PruningReport report = search(model, calibration, retained);
+    report.plan().applyTo(model);
+    return report;
+  }
+
+  /** Chooses what to remove, and leaves the model as it is; otherwise like {@link #prune}. */
+  public PruningReport search(Model model, Calibration calibration, int retained) {
+    return search(MoeModel.of(model), calibration, retained);
+  }
+
+  /** Chooses what to remove, and leaves the model as it is; otherwise like {@link #prune}. */
+  public PruningReport search(MoeModel model, Calibration calibration, int retained) {
+    check(model, calibration, retained);
+    return new Run(model, calibration, retained).report();
+  }
+
+  private static void check(MoeModel model, Calibration calibration, int retained) {
+    if (model.moeLayers().isEmpty()) {
+      throw new InvalidInputException("The model has no MoE layer, so that nothing can be pruned");
+    }
+    calibration.checkFits(model.vocabularySize(), model.maxPositions());
+    for (MoeLayerView layer : model.moeLayers()) {
+      int topK = layer.routing().topK();
+      if (retained < topK) {
+        throw new InvalidInputException(
+            String.format(
+                "Cannot retain %d experts: every token selects %d in layer %d; retain %d to %d",
+                retained, topK, layer.layerIndex(), topK, layer.numExperts()));
+      }
+      if (retained > layer.numExperts()) {
+        throw new InvalidInputException(
+            String.format(
+                "Cannot retain %d experts: layer %d has %d; retain %d to %d",
+                retained, layer.layerIndex(), layer.numExperts(), topK, layer.numExperts()));
+      }
+    }
+  }
+
+  /** One search. */
+  private final class Run {
+    private final MoeModel model;
+    private final Calibration calibration;
+    private final TokenSequences sequences;
+    private final int retained;
+    private final Stopwatch total = Stopwatch.createStarted();
+    private final Map<Integer, Stopwatch> times = new HashMap<>();
+    private final boolean withOutputs = method.needsExpertOutputs() || measureLoss;
+
+    Run(MoeModel model, Calibration calibration, int retained) {
+      this.model = model;
+      this.calibration = calibration;
+      this.retained = retained;
+      sequences = calibration.sequences();
+    }
+
+    PruningReport report() {
+      List<PruningReport.Layer> layers = progressive ? layerAfterLayer() : allLayersAtOnce();
+      return new PruningReport(
+          retained,
+          progressive,
+          sequencesPerGroup,
+          sequences.tokens(),
+          layers,
+          new Provenance(
+              progressive ? method.name() + "-progressive" : method.name(),
+              method.needsCalibration() ? calibration.digest() : null,
+              seed,
+              model.sourceDigest().orElse(null)),
+          total.elapsed());
+    }
+
+    /** One pass over the calibration serves every layer. */
+    private List<PruningReport.Layer> allLayersAtOnce() {
+      Map<Integer, LayerCalibration> calibrations = new HashMap<>();
+      model.moeLayers().forEach(layer -> calibrations.put(layer.layerIndex(), calibration(layer)));
+      int last = lastLayer();
+      if (withOutputs || method.needsCalibration()) {
+        List<TokenSequences> batches = batches();
+        start(batches.size());
+        for (TokenSequences batch : batches) {
+          model.forward(
+              batch,
+              new ForwardObserver() {
+                @Override
+                public boolean onInput(MoeLayerView layer, NDArray hidden) {
+                  checkInterrupt();
+                  LayerCalibration seen = calibrations.get(layer.layerIndex());
+                  if (seen != null) {
+                    time(layer, () -> CalibrationPass.add(seen, layer, hidden, withOutputs, null));
+                  }
+                  return layer.layerIndex() != last;
+                }
+              });
+          step();
+        }
+        end();
+      }
+      List<PruningReport.Layer> layers = new ArrayList<>();
+      for (MoeLayerView layer : model.moeLayers()) {
+        checkInterrupt();
+        LayerCalibration seen = calibrations.get(layer.layerIndex());
+        if (seen != null) {
+          layers.add(choose(layer, seen));
+        }
+      }
+      return layers;
+    }
+
+    /**
+     * Progressive (NAEE, table 6): a layer's input comes from the model whose earlier layers are
+     * pruned already; the target stays what the original model's layer gives.
+     */
+    private List<PruningReport.Layer> layerAfterLayer() {
+      List<TokenSequences> batches = batches();
+      start((long) batches.size() * model.moeLayers().size());
+      Map<Integer, List<Integer>> chosen = new HashMap<>();
+      List<PruningReport.Layer> layers = new ArrayList<>();
+      for (MoeLayerView layer : model.moeLayers()) {
+        LayerCalibration seen = calibration(layer);
+        for (TokenSequences batch : batches) {
+          checkInterrupt();
+          OutputOf original = new OutputOf(layer);
+          if (withOutputs) {
+            model.forward(batch, original);
+          }
+          model.forward(
+              batch,
+              new Restricted(chosen) {
+                @Override
+                public boolean onInput(MoeLayerView current, NDArray hidden) {
+                  if (current.layerIndex() != layer.layerIndex()) {
+                    return true;
+                  }
+                  time(
+                      layer,
+                      () -> CalibrationPass.add(seen, layer, hidden, withOutputs, original.output));
+                  return false;
+                }
+              });
+          step();
+        }
+        PruningReport.Layer choice = choose(layer, seen);
+        chosen.put(layer.layerIndex(), choice.retained());
+        layers.add(choice);
+      }
+      end();
+      return layers;
+    }
+
+    private LayerCalibration calibration(MoeLayerView layer) {
+      long tokensPerGroup =
+          sequencesPerGroup == 0
+              ? sequences.tokens()
+              : (long) sequencesPerGroup * sequences.length();
+      return new LayerCalibration(
+          layer.layerIndex(), layer.numExperts(), layer.routing(), tokensPerGroup);
+    }
+
+    private PruningReport.Layer choose(MoeLayerView layer, LayerCalibration seen) {
+      Stopwatch time = watch(layer);
+      time.start();
+      PruningMethod.Choice choice = method.choose(seen, retained, seed);
+      OptionalDouble loss = OptionalDouble.empty();
+      OptionalDouble relative = OptionalDouble.empty();
+      if (seen.hasExpertOutputs()) {
+        double value = seen.loss(choice.retained());
+        double norm = seen.targetNorm();
+        loss = OptionalDouble.of(value);
+        relative = OptionalDouble.of(norm == 0 ? 0 : value / norm);
+      }
+      time.stop();
+      return new PruningReport.Layer(
+          layer.layerIndex(),
+          choice.retained(),
+          seen.others(choice.retained()),
+          loss,
+          relative,
+          choice.exact(),
+          choice.losses(),
+          time.elapsed());
+    }
+
+    private int lastLayer() {
+      List<? extends MoeLayerView> layers = model.moeLayers();
+      return layers.get(layers.size() - 1).layerIndex();
+    }
+
+    private List<TokenSequences> batches() {
+      int size = Math.max(1, batchTokens / sequences.length());
+      List<TokenSequences> batches = new ArrayList<>();
+      for (int from = 0; from < sequences.count(); from += size) {
+        batches.add(sequences.slice(from, Math.min(sequences.count(), from + size)));
+      }
+      return batches;
+    }
+
+    private void time(MoeLayerView layer, Runnable work) {
+      Stopwatch time = watch(layer);
+      time.start();
+      work.run();
+      time.stop();
+    }
+
+    private Stopwatch watch(MoeLayerView layer) {
+      return times.computeIfAbsent(layer.layerIndex(), index -> Stopwatch.createUnstarted());
+    }
+
+    private void start(long steps) {
+      if (progress != null) {
+        progress.reset("Calibrating", steps);
+      }
+    }
+
+    private void step() {
+      if (progress != null) {
+        progress.increment(1);
+      }
+    }
+
+    private void end() {
+      if (progress != null) {
+        progress.end();
+      }
+    }
+  }
+
+  private static void checkInterrupt() {
+    if (Thread.currentThread().isInterrupted()) {
+      throw new CancellationException("Pruning was interrupted; the model is unchanged");
+    }
+  }
+
+  /** Computes one layer's output in the model as it is, and ends the pass there. */
+  private static final class OutputOf implements ForwardObserver {
+    private final MoeLayerView wanted;
+    private float @Nullable [] output;
+
+    OutputOf(MoeLayerView wanted) {
+      this.wanted = wanted;
+    }
+
+    @Override
+    public boolean onInput(MoeLayerView layer, NDArray hidden) {
+      if (layer.layerIndex() != wanted.layerIndex()) {
+        return true;
+      }
+      output = routedOutput(layer, hidden);
+      return false;
+    }
+
+    private static float[] routedOutput(MoeLayerView layer, NDArray hidden) {
+      int width = (int) hidden.getShape().get(1);
+      float[] logits;
+      try (NDArray array = layer.routerLogits(hidden)) {
+        logits = array.toFloatArray();
+      }
+      RoutingDecision decision = layer.routing().route(logits, layer.numExperts());
+      double[] sums = new double[decision.tokens() * width];
+      for (int expert = 0; expert < layer.numExperts(); expert++) {
+        List<Integer> tokens = new ArrayList<>();
+        List<Float> weights = new ArrayList<>();
+        for (int token = 0; token < decision.tokens(); token++) {
+          for (int rank = 0; rank < decision.topK(); rank++) {
+            if (decision.expert(token, rank) == expert) {
+              tokens.add(token);
+              weights.add(decision.weight(token, rank));
+            }
+          }
+        }
+        if (tokens.isEmpty()) {
+          continue;
+        }
+        float[] rows;
+        try (NDManager scratch = hidden.getManager().newSubManager()) {
+          long[] places = tokens.stream().mapToLong(Integer::longValue).toArray();
+          NDArray input = hidden.get(scratch.create(places));
+          input.attach(scratch);
+          NDArray result = layer.expertOutput(expert, input);
+          result.attach(scratch);
+          rows = result.toFloatArray();
+        }
+        for (int i = 0; i < tokens.size(); i++) {
+          int at = tokens.get(i) * width;
+          for (int j = 0; j < width; j++) {
+            sums[at + j] += (double) weights.get(i) * rows[i * width + j];
+          }
+        }
+      }
+      float[] result = new float[sums.length];
+      for (int i = 0; i < sums.length; i++) {
+        result[i] = (float) sums[i];
+      }
+      return result;
+    }
+  }
+
+  /** Routes some layers as if their other experts were removed. */
+  private abstract static class Restricted implements ForwardObserver {
+    private final Map<Integer, List<Integer>> retained;
+
+    Restricted(Map<Integer, List<Integer>> retained) {
+      this.retained = retained;
+    }
+
+    @Override
+    public RoutingDecision onRouting(MoeLayerView layer, float[] logits, RoutingDecision decision) {
+      List<Integer> kept = retained.get(layer.layerIndex());
+      if (kept == null) {
+        return decision;
+      }
+      int[] experts = kept.stream().mapToInt(Integer::intValue).toArray();
+      Routing pruned = layer.routing().retain(experts);
+      float[] columns = LayerCalibration.columns(logits, layer.numExperts(), experts);
+      RoutingDecision restricted = pruned.route(columns, experts.length);
+      int[] selected = restricted.experts();
+      for (int i = 0; i < selected.length; i++) {
+        selected[i] = experts[selected[i]];
+      }
+      return RoutingDecision.of(restricted.topK(), selected, restricted.weights());
+    }
+  }
+
+  /** Builds pruners. Not thread-safe. */
+  public static final class Builder {
+    private PruningMethod method = PruningMethod.reconstruction();
+    private boolean progressive;
+    private boolean measureLoss = true;
+    private int sequencesPerGroup;
+    private int batchTokens = 2048;
+    private long seed;
+    private @Nullable Progress progress;
+
+    private Builder() {}
+
+    /** Sets the method; without it, NAEE's reconstruction search. */
+    public Builder optMethod(PruningMethod newMethod) {
+      method = newMethod;
+      return this;
+    }
+
+    /**
+     * Sets whether each layer is judged on inputs from the model whose earlier layers are pruned
+     * already (NAEE, table 6). That runs the model twice per layer instead of once.
+     */
+    public Builder optProgressive(boolean newProgressive) {
+      progressive = newProgressive;
+      return this;
+    }
+
+    /**
+     * Sets whether the loss is measured for methods that do not need it themselves, which costs n
+     * expert evaluations per token. Without it, it is.
+     */
+    public Builder optMeasureLoss(boolean newMeasureLoss) {
+      measureLoss = newMeasureLoss;
+      return this;
+    }
+
+    /**
+     * Sets how many sequences make one group of the loss, which sums the groups' norms. Without it,
+     * all tokens are one group, as in NAEE's equation 3; NAEE's released code has groups of 8.
+     */
+    public Builder optSequencesPerGroup(int newSequencesPerGroup) {
+      if (newSequencesPerGroup < 0) {
+        throw new InvalidInputException(
+            "Sequences per group must not be negative, are " + newSequencesPerGroup);
+      }
+      sequencesPerGroup = newSequencesPerGroup;
+      return this;
+    }
+
+    /** Sets about how many tokens run through the model at a time; without it, 2048. */
+    public Builder optBatchTokens(int newBatchTokens) {
+      if (newBatchTokens < 1) {
+        throw new InvalidInputException("Batch tokens must be positive, are " + newBatchTokens);
+      }
+      batchTokens = newBatchTokens;
+      return this;
+    }
+
+    /** Sets the seed of everything random; without it, 0. */
+    public Builder optSeed(long newSeed) {
+      seed = newSeed;
+      return this;
+    }
+
+    /** Sets a listener that is told of every batch. */
+    public Builder optProgress(Progress newProgress) {
+      progress = newProgress;
+      return this;
+    }
+
+    /** Builds the pruner. */
+    public ExpertPruner build() {
+      return new ExpertPruner(this);
+    }
+  }
+}

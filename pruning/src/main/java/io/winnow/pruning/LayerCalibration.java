@@ -1,0 +1,283 @@
+package io.winnow.pruning;
+
+import io.winnow.core.Routing;
+import io.winnow.core.RoutingDecision;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What was seen of one MoE layer on the calibration tokens: router logits, and, if they were
+ * measured, inner products of the experts' outputs, from which the loss of every subset follows
+ * without running the layer again.
+ *
+ * <p>Per token t the table holds G_t[i,j] = &lt;f_i(x_t), f_j(x_t)&gt;, and the loss of retaining
+ * the experts C is
+ *
+ * <pre>
+ *   c_t     = a_t(C) - a_t(all)            the change of the token's routing weights
+ *   loss(C) = sum over groups of sqrt( sum over the group's tokens of c_t' G_t c_t )
+ * </pre>
+ *
+ * which is NAEE's equation 3 with one group. Where the target is the output of another model's
+ * layer (progressive pruning), that output is one more vector in G_t, and takes the place of
+ * a_t(all).
+ *
+ * <p>Memory: 4 (n + n (n + 1) / 2) bytes per token. Not thread-safe while it is filled, then
+ * thread-safe.
+ */
+public final class LayerCalibration {
+  private final int layerIndex;
+  private final int numExperts;
+  private final Routing routing;
+  private final long tokensPerGroup;
+  private final List<Chunk> chunks = new ArrayList<>();
+  private long tokens;
+
+  /**
+   * Tokens that were seen together.
+   *
+   * @param logits {@code [tokens, experts]}
+   * @param selected the original routing
+   * @param products per token the upper triangle of G_t, row after row; null if not measured
+   * @param withTarget whether G_t has a last row for the target
+   */
+  private record Chunk(
+      float[] logits, RoutingDecision selected, float @Nullable [] products, boolean withTarget) {}
+
+  LayerCalibration(int layerIndex, int numExperts, Routing routing, long tokensPerGroup) {
+    this.layerIndex = layerIndex;
+    this.numExperts = numExperts;
+    this.routing = routing;
+    this.tokensPerGroup = tokensPerGroup;
+  }
+
+  void add(float[] logits, float @Nullable [] products, boolean withTarget) {
+    chunks.add(new Chunk(logits, routing.route(logits, numExperts), products, withTarget));
+    tokens += logits.length / numExperts;
+  }
+
+  /** Returns the number of the decoder layer. */
+  public int layerIndex() {
+    return layerIndex;
+  }
+
+  /** Returns n, the layer's experts. */
+  public int numExperts() {
+    return numExperts;
+  }
+
+  /** Returns the layer's routing. */
+  public Routing routing() {
+    return routing;
+  }
+
+  /** Returns the number of calibration tokens. */
+  public long tokens() {
+    return tokens;
+  }
+
+  /** Returns whether {@link #loss} can be computed. */
+  public boolean hasExpertOutputs() {
+    return tokens > 0 && chunks.stream().allMatch(chunk -> chunk.products() != null);
+  }
+
+  /** Returns for each expert the number of tokens that select it. */
+  public double[] selectionCounts() {
+    double[] counts = new double[numExperts];
+    for (Chunk chunk : chunks) {
+      long[] selected = chunk.selected().counts(numExperts);
+      for (int expert = 0; expert < numExperts; expert++) {
+        counts[expert] += selected[expert];
+      }
+    }
+    return counts;
+  }
+
+  /** Returns for each expert the sum of its router scores over all tokens. */
+  public double[] softActivation() {
+    double[] sums = new double[numExperts];
+    for (Chunk chunk : chunks) {
+      float[] scores = routing.scores(chunk.logits(), numExperts);
+      for (int i = 0; i < scores.length; i++) {
+        sums[i % numExperts] += scores[i];
+      }
+    }
+    return sums;
+  }
+
+  /**
+   * Returns the loss of retaining only these experts: how far the layer's output moves, as the
+   * pruned checkpoint will compute it (the gate's other rows deleted).
+   *
+   * @param retained ascending
+   * @throws IllegalStateException if the experts' outputs were not measured
+   */
+  public double loss(List<Integer> retained) {
+    Groups groups = new Groups();
+    int[] kept = retained.stream().mapToInt(Integer::intValue).toArray();
+    Routing pruned = routing.retain(kept);
+    for (Chunk chunk : chunks) {
+      RoutingDecision decision =
+          pruned.route(columns(chunk.logits(), numExperts, kept), kept.length);
+      Difference difference = new Difference(chunk);
+      for (int token = 0; token < decision.tokens(); token++) {
+        difference.start(token);
+        for (int rank = 0; rank < decision.topK(); rank++) {
+          difference.add(kept[decision.expert(token, rank)], decision.weight(token, rank));
+        }
+        groups.add(difference.squaredNorm());
+      }
+    }
+    return groups.sumOfRoots();
+  }
+
+  /**
+   * Returns the norm of the target, the original output of the layer: what a loss is relative to.
+   */
+  public double targetNorm() {
+    Groups groups = new Groups();
+    for (Chunk chunk : chunks) {
+      Difference difference = new Difference(chunk);
+      for (int token = 0; token < chunk.selected().tokens(); token++) {
+        difference.start(token);
+        groups.add(difference.squaredNorm());
+      }
+    }
+    return groups.sumOfRoots();
+  }
+
+  /** Returns some columns of row-major {@code [tokens, experts]}. */
+  static float[] columns(float[] logits, int numExperts, int[] kept) {
+    int rows = logits.length / numExperts;
+    float[] columns = new float[rows * kept.length];
+    for (int row = 0; row < rows; row++) {
+      for (int i = 0; i < kept.length; i++) {
+        columns[row * kept.length + i] = logits[row * numExperts + kept[i]];
+      }
+    }
+    return columns;
+  }
+
+  /** Sums over the tokens of each group, in the order of the tokens. */
+  private final class Groups {
+    private double sumOfRoots;
+    private double group;
+    private long inGroup;
+
+    void add(double squaredNorm) {
+      // Rounding may take an error that is really 0 below it.
+      group += Math.max(0, squaredNorm);
+      inGroup++;
+      if (inGroup == tokensPerGroup) {
+        finish();
+      }
+    }
+
+    private void finish() {
+      sumOfRoots += Math.sqrt(group);
+      group = 0;
+      inGroup = 0;
+    }
+
+    double sumOfRoots() {
+      finish();
+      return sumOfRoots;
+    }
+  }
+
+  /** The change of one token's output as a combination of few vectors, and its length by G_t. */
+  private final class Difference {
+    private final Chunk chunk;
+    private final float[] products;
+    private final int size;
+    private final int width;
+    private final int[] vectors;
+    private final double[] factors;
+    private int token;
+    private int used;
+
+    Difference(Chunk chunk) {
+      if (chunk.products() == null) {
+        throw new IllegalStateException(
+            "The outputs of layer " + layerIndex + "'s experts were not measured");
+      }
+      this.chunk = chunk;
+      products = chunk.products();
+      size = numExperts + (chunk.withTarget() ? 1 : 0);
+      width = size * (size + 1) / 2;
+      vectors = new int[2 * routing.topK() + 1];
+      factors = new double[vectors.length];
+    }
+
+    /** Starts with what the original layer gives, negative. */
+    void start(int newToken) {
+      token = newToken;
+      used = 0;
+      if (chunk.withTarget()) {
+        add(numExperts, -1);
+        return;
+      }
+      RoutingDecision original = chunk.selected();
+      for (int rank = 0; rank < original.topK(); rank++) {
+        add(original.expert(token, rank), -original.weight(token, rank));
+      }
+    }
+
+    void add(int vector, double factor) {
+      for (int i = 0; i < used; i++) {
+        if (vectors[i] == vector) {
+          factors[i] += factor;
+          return;
+        }
+      }
+      vectors[used] = vector;
+      factors[used] = factor;
+      used++;
+    }
+
+    double squaredNorm() {
+      double sum = 0;
+      int base = token * width;
+      for (int i = 0; i < used; i++) {
+        if (factors[i] == 0) {
+          continue;
+        }
+        sum += factors[i] * factors[i] * products[base + place(vectors[i], vectors[i])];
+        for (int j = 0; j < i; j++) {
+          sum += 2 * factors[i] * factors[j] * products[base + place(vectors[i], vectors[j])];
+        }
+      }
+      return sum;
+    }
+
+    private int place(int a, int b) {
+      int row = Math.min(a, b);
+      int column = Math.max(a, b);
+      return row * size - row * (row - 1) / 2 + column - row;
+    }
+  }
+
+  /** Returns the experts that are not in {@code retained}, ascending. */
+  List<Integer> others(List<Integer> retained) {
+    return IntStream.range(0, numExperts)
+        .filter(expert -> !retained.contains(expert))
+        .boxed()
+        .toList();
+  }
+
+  @Override
+  public String toString() {
+    return "LayerCalibration[layer="
+        + layerIndex
+        + ", experts="
+        + numExperts
+        + ", tokens="
+        + tokens
+        + ", counts="
+        + Arrays.toString(selectionCounts())
+        + "]";
+  }
+}

@@ -1,0 +1,86 @@
+package io.winnow.pruning;
+
+import java.util.List;
+
+/**
+ * Chooses which experts of a layer stay. The library's methods are made by the static factories; a
+ * host application may add its own.
+ *
+ * <p>Implementations are immutable and deterministic: the same layer, number and seed give the same
+ * choice.
+ */
+public interface PruningMethod {
+  /** Returns the name that reports, plans and checkpoints carry. */
+  String name();
+
+  /** Returns whether the method needs calibration tokens at all. */
+  default boolean needsCalibration() {
+    return true;
+  }
+
+  /** Returns whether the method needs the experts' outputs, n expert evaluations per token. */
+  boolean needsExpertOutputs();
+
+  /**
+   * Chooses the experts of one layer that stay.
+   *
+   * @param layer what was seen of the layer on the calibration tokens
+   * @param retained r, from k to n
+   * @param seed the seed of everything random
+   */
+  Choice choose(LayerCalibration layer, int retained, long seed);
+
+  /**
+   * What a method chose.
+   *
+   * @param retained the experts that stay, ascending
+   * @param exact whether no other subset is better by the method's own measure
+   * @param losses the loss of every subset that was looked at, best first; empty if the method
+   *     measures none
+   */
+  record Choice(List<Integer> retained, boolean exact, List<SubsetLoss> losses) {
+    /** Copies the lists. */
+    public Choice {
+      retained = List.copyOf(retained);
+      losses = List.copyOf(losses);
+    }
+  }
+
+  /**
+   * Returns NAEE's reconstruction search (arXiv 2402.14800, section 3.2): the subset whose layer
+   * output differs least from the original's. Every subset is looked at while there are at most
+   * 20,000, beyond that backward elimination is followed by exchanges of pairs.
+   */
+  static PruningMethod reconstruction() {
+    return new ReconstructionSearch(ReconstructionSearch.DEFAULT_SUBSET_LIMIT);
+  }
+
+  /**
+   * Returns NAEE's reconstruction search with another limit of exact enumeration.
+   *
+   * @param subsetLimit the greatest number of subsets to look at one by one
+   */
+  static PruningMethod reconstruction(long subsetLimit) {
+    return new ReconstructionSearch(subsetLimit);
+  }
+
+  /** Returns the choice by lot, seeded. */
+  static PruningMethod random() {
+    return new RandomChoice();
+  }
+
+  /** Returns the choice of the experts that the most tokens select. */
+  static PruningMethod frequency() {
+    return new ScoreMethod("frequency", LayerCalibration::selectionCounts);
+  }
+
+  /** Returns the choice of the experts with the greatest sum of router scores over all tokens. */
+  static PruningMethod softActivation() {
+    return new ScoreMethod("soft-activation", LayerCalibration::softActivation);
+  }
+
+  /** Returns all methods of this library. */
+  static List<PruningMethod> all() {
+    return List.of(reconstruction(), random(), frequency(), softActivation());
+  }
+}

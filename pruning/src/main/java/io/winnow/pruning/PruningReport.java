@@ -1,0 +1,138 @@
+package io.winnow.pruning;
+
+import com.google.common.base.Joiner;
+import com.google.gson.JsonArray;
+import com.google.gson.JsonObject;
+import io.winnow.core.Provenance;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.OptionalDouble;
+import java.util.TreeMap;
+
+/**
+ * What was removed, and what it cost.
+ *
+ * @param retainedPerLayer r
+ * @param progressive whether each layer was judged behind the layers pruned before it
+ * @param sequencesPerGroup the sequences of one group of the loss; 0 for all tokens in one group
+ * @param calibrationTokens tokens the layers were judged on
+ * @param layers one entry per MoE layer
+ * @param provenance how the choice was made
+ * @param time the whole run
+ */
+public record PruningReport(
+    int retainedPerLayer,
+    boolean progressive,
+    int sequencesPerGroup,
+    long calibrationTokens,
+    List<Layer> layers,
+    Provenance provenance,
+    Duration time) {
+
+  /** Copies the list. */
+  public PruningReport {
+    layers = List.copyOf(layers);
+  }
+
+  /**
+   * One layer.
+   *
+   * @param layer the number of the decoder layer
+   * @param retained the experts that stay, ascending
+   * @param dropped the experts removed, ascending
+   * @param loss the reconstruction loss of removing them (NAEE, equation 3); empty if not measured
+   * @param relativeLoss the loss divided by the norm of the layer's output
+   * @param exact whether no other choice is better by the method's measure
+   * @param losses the losses of all subsets that were looked at, best first; the second is the
+   *     runner-up; empty if the method measures none
+   * @param time spent on this layer
+   */
+  public record Layer(
+      int layer,
+      List<Integer> retained,
+      List<Integer> dropped,
+      OptionalDouble loss,
+      OptionalDouble relativeLoss,
+      boolean exact,
+      List<SubsetLoss> losses,
+      Duration time) {
+
+    /** Copies the lists. */
+    public Layer {
+      retained = List.copyOf(retained);
+      dropped = List.copyOf(dropped);
+      losses = List.copyOf(losses);
+    }
+  }
+
+  /** Returns the choice as a plan, which prunes other copies of the model alike. */
+  public PruningPlan plan() {
+    Map<Integer, List<Integer>> retained = new TreeMap<>();
+    layers.forEach(layer -> retained.put(layer.layer(), layer.retained()));
+    return PruningPlan.of(retained, provenance);
+  }
+
+  /**
+   * Returns the report as JSON. Layers carry {@code losses} only if every subset was looked at: an
+   * object from dropped experts, ascending and separated by commas, to the loss.
+   */
+  public JsonObject toJson() {
+    JsonObject json = new JsonObject();
+    json.addProperty("version", 1);
+    json.addProperty("method", provenance.method());
+    json.addProperty("retained_per_layer", retainedPerLayer);
+    json.addProperty("progressive", progressive);
+    json.addProperty("sequences_per_group", sequencesPerGroup);
+    json.addProperty("calibration", provenance.calibration());
+    json.addProperty("calibration_tokens", calibrationTokens);
+    json.addProperty("seed", provenance.seed());
+    json.addProperty("source", provenance.source());
+    json.addProperty("seconds", seconds(time));
+    JsonArray array = new JsonArray();
+    layers.forEach(layer -> array.add(toJson(layer)));
+    json.add("layers", array);
+    return json;
+  }
+
+  private static JsonObject toJson(Layer layer) {
+    JsonObject json = new JsonObject();
+    json.addProperty("layer", layer.layer());
+    json.add("kept", Json.array(layer.retained()));
+    json.add("dropped", Json.array(layer.dropped()));
+    json.addProperty("loss", layer.loss().isPresent() ? layer.loss().getAsDouble() : null);
+    json.addProperty(
+        "relative_loss",
+        layer.relativeLoss().isPresent() ? layer.relativeLoss().getAsDouble() : null);
+    json.addProperty("exact", layer.exact());
+    if (layer.losses().size() > 1) {
+      json.add("runner_up_dropped", Json.array(layer.losses().get(1).dropped()));
+      json.addProperty("runner_up_loss", layer.losses().get(1).loss());
+    }
+    json.addProperty("seconds", seconds(layer.time()));
+    if (layer.exact() && !layer.losses().isEmpty()) {
+      JsonObject losses = new JsonObject();
+      layer.losses().stream()
+          .sorted(
+              (a, b) -> new SubsetLoss(a.dropped(), 0).compareTo(new SubsetLoss(b.dropped(), 0)))
+          .forEach(loss -> losses.addProperty(Joiner.on(',').join(loss.dropped()), loss.loss()));
+      json.add("losses", losses);
+    }
+    return json;
+  }
+
+  private static double seconds(Duration time) {
+    return time.toMillis() / 1000.0;
+  }
+
+  /**
+   * Writes the report as a JSON file, replacing one that is there.
+   *
+   * @throws IOException if the file cannot be written; one that was there is unchanged
+   */
+  public void write(Path file) throws IOException {
+    Json.write(file, toJson());
+  }
+}

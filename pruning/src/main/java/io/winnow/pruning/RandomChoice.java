@@ -1,0 +1,33 @@
+package io.winnow.pruning;
+
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.Random;
+import java.util.stream.IntStream;
+
+/** Keeps experts by lot. The seed and the layer's number decide. */
+final class RandomChoice implements PruningMethod {
+  @Override
+  public String name() {
+    return "random";
+  }
+
+  @Override
+  public boolean needsCalibration() {
+    return false;
+  }
+
+  @Override
+  public boolean needsExpertOutputs() {
+    return false;
+  }
+
+  @Override
+  public Choice choose(LayerCalibration layer, int retained, long seed) {
+    List<Integer> experts =
+        new ArrayList<>(IntStream.range(0, layer.numExperts()).boxed().toList());
+    Collections.shuffle(experts, new Random(31 * seed + layer.layerIndex()));
+    return new Choice(experts.subList(0, retained).stream().sorted().toList(), false, List.of());
+  }
+}

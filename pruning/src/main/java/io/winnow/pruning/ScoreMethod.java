@@ -1,0 +1,40 @@
+package io.winnow.pruning;
+
+import java.util.Comparator;
+import java.util.List;
+import java.util.function.Function;
+import java.util.stream.IntStream;
+
+/** Keeps the experts with the highest score; of equal scores the lower index stays. */
+final class ScoreMethod implements PruningMethod {
+  private final String name;
+  private final Function<LayerCalibration, double[]> scores;
+
+  ScoreMethod(String name, Function<LayerCalibration, double[]> scores) {
+    this.name = name;
+    this.scores = scores;
+  }
+
+  @Override
+  public String name() {
+    return name;
+  }
+
+  @Override
+  public boolean needsExpertOutputs() {
+    return false;
+  }
+
+  @Override
+  public Choice choose(LayerCalibration layer, int retained, long seed) {
+    double[] score = scores.apply(layer);
+    List<Integer> kept =
+        IntStream.range(0, layer.numExperts())
+            .boxed()
+            .sorted(Comparator.comparingDouble((Integer expert) -> -score[expert]))
+            .limit(retained)
+            .sorted()
+            .toList();
+    return new Choice(kept, true, List.of());
+  }
+}
