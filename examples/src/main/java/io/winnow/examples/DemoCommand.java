@@ -1,0 +1,174 @@
+package io.winnow.examples;
+
+import ai.djl.Device;
+import ai.djl.Model;
+import ai.djl.ndarray.types.DataType;
+import com.google.common.base.Stopwatch;
+import com.google.common.io.MoreFiles;
+import io.winnow.core.Calibration;
+import io.winnow.core.MoeModel;
+import io.winnow.core.TextTokenizer;
+import io.winnow.core.TokenSequences;
+import io.winnow.core.checkpoint.Checkpoint;
+import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.evaluate.Perplexity;
+import io.winnow.pruning.ExpertPruner;
+import io.winnow.pruning.PruningReport;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Locale;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+/** {@code winnow demo}. */
+@Command(
+    name = "demo",
+    mixinStandardHelpOptions = true,
+    description =
+        "Prunes the bundled small model from 8 to 6 experts a layer, and shows what that does.",
+    footer = {"", "Example:", "  winnow demo"})
+final class DemoCommand implements Callable<Integer> {
+  private static final int RETAIN = 6;
+  private static final int SEQUENCES = 64;
+  private static final int LENGTH = 256;
+  private static final int WINDOWS = 64;
+  private static final int NEW_TOKENS = 48;
+  private static final List<String> PROMPTS =
+      List.of("def test_", "    def __init__(self", "The compiler");
+
+  @Option(
+      names = "--home",
+      hidden = true,
+      defaultValue = "${sys:winnow.home:-examples}",
+      description = "the folder 'examples'")
+  private Path home;
+
+  @Override
+  public Integer call() throws Exception {
+    Path source = home.resolve("demo").resolve("tiny-mixtral");
+    Path text = home.resolve("demo").resolve("text");
+    Path target = home.resolve("target").resolve("demo").resolve("tiny-mixtral-r" + RETAIN);
+    if (Files.exists(target)) {
+      MoreFiles.deleteRecursively(target);
+    }
+    Files.createDirectories(target.getParent());
+    Outcome before;
+    Outcome after;
+    try (TextTokenizer tokenizer = TextTokenizer.open(source)) {
+      TokenSequences code = windows(source, text.resolve("code.valid.txt"));
+      TokenSequences prose = windows(source, text.resolve("prose.valid.txt"));
+      try (Model model = load(source)) {
+        before = outcome(source, model, tokenizer, code, prose);
+        Calibration calibration =
+            Calibration.ofText(tokenizer, text.resolve("code.calib.txt"), SEQUENCES, LENGTH);
+        System.err.println("Calibrating on code: " + calibration.description());
+        PruningReport report = ExpertPruner.prune(model, calibration, RETAIN);
+        MoeModels.save(model, target);
+        System.out.println("What was removed, chosen on code:");
+        System.out.print(ReportTable.of(report));
+      }
+      System.err.println("Reloading " + target);
+      try (Model model = load(target)) {
+        after = outcome(target, model, tokenizer, code, prose);
+      }
+    }
+    System.out.println();
+    System.out.print(table(before, after));
+    System.out.println();
+    for (int i = 0; i < PROMPTS.size(); i++) {
+      show(before.texts().get(i), before.experts());
+      show(after.texts().get(i), after.experts());
+    }
+    System.out.println("The smaller model is in " + target);
+    return 0;
+  }
+
+  private static Model load(Path folder) {
+    return MoeModels.loader(folder).optDevice(Device.cpu()).optDataType(DataType.FLOAT32).load();
+  }
+
+  private static TokenSequences windows(Path model, Path text) {
+    return TokenFiles.windows(model, text, LENGTH, LENGTH, WINDOWS);
+  }
+
+  /** What the demonstration compares. */
+  private record Outcome(
+      int experts,
+      long bytes,
+      double codePerplexity,
+      double prosePerplexity,
+      double evaluationSeconds,
+      double generationSeconds,
+      List<String> texts) {}
+
+  private static Outcome outcome(
+      Path folder,
+      Model model,
+      TextTokenizer tokenizer,
+      TokenSequences code,
+      TokenSequences prose) {
+    System.err.println("Evaluating " + folder.getFileName());
+    Stopwatch time = Stopwatch.createStarted();
+    double codePerplexity = Perplexity.of(model, code).perplexity();
+    double prosePerplexity = Perplexity.of(model, prose).perplexity();
+    double evaluation = time.elapsed().toNanos() / 1e9;
+    time.reset().start();
+    List<String> texts =
+        PROMPTS.stream()
+            .map(prompt -> GenerateCommand.continuation(model, tokenizer, prompt, NEW_TOKENS))
+            .toList();
+    return new Outcome(
+        MoeModel.of(model).moeLayers().get(0).numExperts(),
+        Checkpoint.open(folder).bytes(),
+        codePerplexity,
+        prosePerplexity,
+        evaluation,
+        time.elapsed().toNanos() / 1e9,
+        texts);
+  }
+
+  private static String table(Outcome before, Outcome after) {
+    StringBuilder table = new StringBuilder();
+    row(table, "", "before", "after", "change");
+    row(table, "experts per layer", before.experts(), after.experts(), "%.0f");
+    row(table, "checkpoint, MB", before.bytes() / 1e6, after.bytes() / 1e6, "%.2f");
+    row(table, "perplexity on code", before.codePerplexity(), after.codePerplexity(), "%.2f");
+    row(table, "perplexity on prose", before.prosePerplexity(), after.prosePerplexity(), "%.2f");
+    row(
+        table,
+        "evaluation, seconds",
+        before.evaluationSeconds(),
+        after.evaluationSeconds(),
+        "%.2f");
+    row(
+        table,
+        "generation, seconds",
+        before.generationSeconds(),
+        after.generationSeconds(),
+        "%.2f");
+    return table.toString();
+  }
+
+  private static void row(
+      StringBuilder table, String name, double before, double after, String format) {
+    row(
+        table,
+        name,
+        String.format(Locale.ROOT, format, before),
+        String.format(Locale.ROOT, format, after),
+        String.format(Locale.ROOT, "%+.1f %%", 100 * (after / before - 1)));
+  }
+
+  private static void row(
+      StringBuilder table, String name, String before, String after, String change) {
+    table.append(
+        String.format(Locale.ROOT, "%-22s  %10s  %10s  %10s%n", name, before, after, change));
+  }
+
+  private static void show(String text, int experts) {
+    System.out.println("--- " + experts + " experts:");
+    System.out.println(text);
+  }
+}

@@ -1,0 +1,89 @@
+package io.winnow.examples;
+
+import ai.djl.Model;
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.Shape;
+import io.winnow.core.ForwardObserver;
+import io.winnow.core.MoeLayerView;
+import io.winnow.core.RoutingDecision;
+import io.winnow.core.TokenSequences;
+import io.winnow.core.checkpoint.OutputTensor;
+import io.winnow.core.checkpoint.SafetensorsFile;
+import io.winnow.core.decoder.MoeDecoder;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** {@code winnow forward}. */
+@Command(
+    name = "forward",
+    mixinStandardHelpOptions = true,
+    description =
+        "Writes the logits and router logits of token ids, to be compared with other"
+            + " implementations.",
+    footer = {
+      "",
+      "Example: 'input_ids' [batch, length] in, 'logits' and 'router_logits.<layer>' out, float32:",
+      "  winnow forward --model Mixtral-8x7B --input ids.safetensors --out logits.safetensors"
+    })
+final class ForwardCommand implements Callable<Integer> {
+  @Mixin private ModelOptions model;
+
+  @Option(
+      names = "--input",
+      required = true,
+      paramLabel = "FILE.safetensors",
+      description = "token ids: a tensor 'input_ids' [batch, length]")
+  private Path input;
+
+  @Option(
+      names = "--out",
+      required = true,
+      paramLabel = "FILE.safetensors",
+      description = "file to write")
+  private Path out;
+
+  @Override
+  public Integer call() {
+    try (Model loaded = model.load()) {
+      MoeDecoder decoder = (MoeDecoder) loaded.getBlock();
+      TokenSequences sequences =
+          TokenFiles.windows(model.folder(), input, null, decoder.maxPositions(), null);
+      List<OutputTensor> tensors = new ArrayList<>();
+      try (NDManager manager = loaded.getNDManager().newSubManager()) {
+        int count = sequences.count();
+        Shape shape = new Shape(count, sequences.length());
+        NDArray ids = manager.create(sequences.flatten(0, count), shape);
+        List<OutputTensor> routers = new ArrayList<>();
+        NDArray logits =
+            decoder.logits(
+                ids,
+                new ForwardObserver() {
+                  @Override
+                  public RoutingDecision onRouting(
+                      MoeLayerView layer, float[] values, RoutingDecision decision) {
+                    List<Long> dimensions =
+                        List.of((long) decision.tokens(), (long) layer.numExperts());
+                    routers.add(
+                        OutputTensor.ofFloats(
+                            "router_logits." + layer.layerIndex(), dimensions, values));
+                    return decision;
+                  }
+                });
+        List<Long> dimensions =
+            List.of((long) count, (long) sequences.length(), (long) decoder.vocabularySize());
+        tensors.add(OutputTensor.ofFloats("logits", dimensions, logits.toFloatArray()));
+        tensors.addAll(routers);
+      }
+      SafetensorsFile.write(out, tensors, Map.of());
+      System.out.println("Written to " + out);
+    }
+    return 0;
+  }
+}

@@ -1,0 +1,66 @@
+package io.winnow.examples;
+
+import ai.djl.Device;
+import ai.djl.Model;
+import ai.djl.ndarray.types.DataType;
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.decoder.MoeModels;
+import java.nio.file.Path;
+import picocli.CommandLine.Option;
+
+/** The options of every command that runs a model. */
+final class ModelOptions {
+  @Option(
+      names = "--model",
+      required = true,
+      paramLabel = "DIR",
+      description = "a Hugging Face checkpoint folder")
+  private Path model;
+
+  @Option(
+      names = "--dtype",
+      paramLabel = "TYPE",
+      defaultValue = "float32",
+      description = "float32, bfloat16 or float16 (default: ${DEFAULT-VALUE})")
+  private String type;
+
+  @Option(
+      names = "--device",
+      paramLabel = "DEVICE",
+      defaultValue = "cpu",
+      description = "cpu, or gpu0, gpu1, ... (default: ${DEFAULT-VALUE})")
+  private String device;
+
+  Path folder() {
+    return model;
+  }
+
+  DataType type() {
+    return switch (type) {
+      case "float32" -> DataType.FLOAT32;
+      case "bfloat16" -> DataType.BFLOAT16;
+      case "float16" -> DataType.FLOAT16;
+      default ->
+          throw new InvalidInputException(
+              "--dtype is '" + type + "'; choose float32, bfloat16 or float16");
+    };
+  }
+
+  Device device() {
+    if (device.equals("cpu")) {
+      return Device.cpu();
+    }
+    if (device.matches("gpu\\d{1,3}")) {
+      return Device.gpu(Integer.parseInt(device.substring(3)));
+    }
+    throw new InvalidInputException("--device is '" + device + "'; choose cpu, gpu0, gpu1, ...");
+  }
+
+  Model load() {
+    return MoeModels.loader(model)
+        .optDataType(type())
+        .optDevice(device())
+        .optProgress(new ConsoleProgress())
+        .load();
+  }
+}

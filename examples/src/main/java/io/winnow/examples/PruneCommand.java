@@ -1,0 +1,153 @@
+package io.winnow.examples;
+
+import ai.djl.Model;
+import io.winnow.core.Calibration;
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.MoeModel;
+import io.winnow.core.decoder.MoeModels;
+import io.winnow.pruning.ExpertPruner;
+import io.winnow.pruning.PruningMethod;
+import io.winnow.pruning.PruningReport;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** {@code winnow prune}. */
+@Command(
+    name = "prune",
+    mixinStandardHelpOptions = true,
+    description = "Removes experts from a checkpoint, and says what it cost.",
+    footer = {
+      "",
+      "Example: 8 -> 6 experts a layer, chosen on code:",
+      "  winnow prune --model Mixtral-8x7B --calib code.txt --retain 6 --out Mixtral-8x7B-r6 \\",
+      "      --report report.json --plan plan.json"
+    })
+final class PruneCommand implements Callable<Integer> {
+  @Mixin private ModelOptions model;
+
+  @Option(
+      names = "--calib",
+      required = true,
+      paramLabel = "FILE",
+      description =
+          "calibration text: .txt, .jsonl (field 'text'), or .safetensors with token ids (tensor"
+              + " 'input_ids' [sequences, length])")
+  private Path calib;
+
+  @Option(
+      names = "--sequences",
+      paramLabel = "N",
+      defaultValue = "128",
+      description = "sequences to calibrate on (default: ${DEFAULT-VALUE}, or all there are)")
+  private int sequences;
+
+  @Option(
+      names = "--length",
+      paramLabel = "L",
+      description = "tokens per sequence (default: 2048, or the model's positions if fewer)")
+  private @Nullable Integer length;
+
+  @Option(
+      names = "--retain",
+      required = true,
+      paramLabel = "R",
+      description = "experts to keep in every layer")
+  private int retain;
+
+  @Option(
+      names = "--method",
+      paramLabel = "M",
+      defaultValue = "reconstruction",
+      description =
+          "reconstruction (NAEE), frequency, soft-activation or random (default:"
+              + " ${DEFAULT-VALUE})")
+  private String method;
+
+  @Option(
+      names = "--progressive",
+      description = "judge each layer behind the layers pruned before it")
+  private boolean progressive;
+
+  @Option(
+      names = "--group-sequences",
+      paramLabel = "G",
+      defaultValue = "0",
+      description =
+          "sum the loss over groups of G sequences, as NAEE's code does with 8 (default: one group"
+              + " of all)")
+  private int groupSequences;
+
+  @Option(
+      names = "--seed",
+      paramLabel = "S",
+      defaultValue = "0",
+      description = "seed of the sample and of random choice (default: ${DEFAULT-VALUE})")
+  private long seed;
+
+  @Option(names = "--out", required = true, paramLabel = "DIR", description = "folder to write")
+  private Path out;
+
+  @Option(names = "--report", paramLabel = "FILE.json", description = "report to write")
+  private @Nullable Path report;
+
+  @Option(
+      names = "--plan",
+      paramLabel = "FILE.json",
+      description = "plan to write, for 'winnow apply'")
+  private @Nullable Path plan;
+
+  @Override
+  public Integer call() throws Exception {
+    PruningMethod chosen = methodOf(method);
+    if (Files.exists(out)) {
+      throw new InvalidInputException(out + " exists already; choose another --out, or remove it");
+    }
+    try (Model loaded = model.load()) {
+      MoeModel moe = MoeModel.of(loaded);
+      Calibration calibration =
+          TokenFiles.calibration(
+              model.folder(), calib, sequences, length, moe.maxPositions(), seed);
+      System.err.println("Calibrating on " + calibration.description());
+      PruningReport result =
+          ExpertPruner.builder()
+              .optMethod(chosen)
+              .optProgressive(progressive)
+              .optSequencesPerGroup(groupSequences)
+              .optSeed(seed)
+              .optProgress(new ConsoleProgress())
+              .build()
+              .pruneInPlace(moe, calibration, retain);
+      MoeModels.save(loaded, out, new ConsoleProgress());
+      if (report != null) {
+        result.write(report);
+      }
+      if (plan != null) {
+        result.plan().write(plan);
+      }
+      System.out.print(ReportTable.of(result));
+      System.out.println("Written to " + out);
+    }
+    return 0;
+  }
+
+  static PruningMethod methodOf(String name) {
+    return PruningMethod.all().stream()
+        .filter(method -> method.name().equals(name))
+        .findFirst()
+        .orElseThrow(
+            () ->
+                new InvalidInputException(
+                    "--method is '"
+                        + name
+                        + "'; choose one of "
+                        + PruningMethod.all().stream()
+                            .map(PruningMethod::name)
+                            .collect(Collectors.joining(", "))));
+  }
+}

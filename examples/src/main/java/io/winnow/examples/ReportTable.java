@@ -1,0 +1,52 @@
+package io.winnow.examples;
+
+import io.winnow.pruning.PruningReport;
+import java.util.Locale;
+import java.util.OptionalDouble;
+
+/** A pruning report as a table of text. */
+final class ReportTable {
+  private ReportTable() {}
+
+  static String of(PruningReport report) {
+    StringBuilder table = new StringBuilder();
+    table.append(
+        String.format(
+            Locale.ROOT,
+            "%-5s  %-24s  %-16s  %10s  %8s  %10s%n",
+            "layer",
+            "kept",
+            "dropped",
+            "loss",
+            "of norm",
+            "runner-up"));
+    for (PruningReport.Layer layer : report.layers()) {
+      table.append(
+          String.format(
+              Locale.ROOT,
+              "%-5d  %-24s  %-16s  %10s  %8s  %10s%n",
+              layer.layer(),
+              layer.retained(),
+              layer.dropped(),
+              number(layer.loss(), 1, "%.3f"),
+              number(layer.relativeLoss(), 100, "%.1f %%"),
+              layer.losses().size() > 1
+                  ? String.format(Locale.ROOT, "%.3f", layer.losses().get(1).loss())
+                  : "-"));
+    }
+    table.append(
+        String.format(
+            Locale.ROOT,
+            "%s on %d tokens, %.1f s%n",
+            report.provenance().method(),
+            report.calibrationTokens(),
+            report.time().toMillis() / 1000.0));
+    return table.toString();
+  }
+
+  private static String number(OptionalDouble value, double factor, String format) {
+    return value.isPresent()
+        ? String.format(Locale.ROOT, format, factor * value.getAsDouble())
+        : "-";
+  }
+}

@@ -1,0 +1,252 @@
+package io.winnow.examples;
+
+import ai.djl.Device;
+import ai.djl.engine.Engine;
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.DataType;
+import ai.djl.ndarray.types.Shape;
+import com.google.common.base.Stopwatch;
+import com.google.common.math.Quantiles;
+import com.google.gson.JsonArray;
+import com.google.gson.JsonObject;
+import io.winnow.core.Calibration;
+import io.winnow.core.InvalidInputException;
+import io.winnow.pruning.ExpertPruner;
+import io.winnow.pruning.PruningReport;
+import io.winnow.pruning.SubsetLoss;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.Locale;
+import java.util.OptionalLong;
+import java.util.stream.IntStream;
+
+/**
+ * The search of one layer of random weights: ours, which computes every expert once per token,
+ * against the released code's, which runs the layer again for every subset. Both in this process,
+ * with the same weights, operations and threads.
+ */
+final class SearchBenchmark {
+  private final int hidden;
+  private final int intermediate;
+  private final int experts;
+  private final int topK;
+  private final int tokens;
+  private final int retain;
+  private final int repeat;
+
+  SearchBenchmark(
+      int hidden, int intermediate, int experts, int topK, int tokens, int retain, int repeat) {
+    if (IntStream.of(hidden, intermediate, experts, topK, tokens, retain, repeat).min().getAsInt()
+        < 1) {
+      throw new InvalidInputException("All sizes of the benchmark must be at least 1");
+    }
+    this.hidden = hidden;
+    this.intermediate = intermediate;
+    this.experts = experts;
+    this.topK = topK;
+    this.tokens = tokens;
+    this.retain = retain;
+    this.repeat = repeat;
+  }
+
+  Result run() {
+    try (NDManager manager = NDManager.newBaseManager(Device.cpu(), "PyTorch")) {
+      manager.getEngine().setRandomSeed(7);
+      HostModel model = new HostModel(manager, tokens, hidden, intermediate, experts, topK);
+      long[][] ids = {IntStream.range(0, tokens).asLongStream().toArray()};
+      Calibration calibration = Calibration.ofTokens(ids);
+      ExpertPruner pruner = ExpertPruner.builder().build();
+      List<Double> ours = new ArrayList<>();
+      List<Double> theirs = new ArrayList<>();
+      OptionalLong extraBytes = OptionalLong.empty();
+      PruningReport report = pruner.search(model, calibration, retain);
+      SubsetLoss best = new SubsetLoss(List.of(), Double.NaN);
+      for (int i = 0; i < repeat; i++) {
+        ResidentMemory memory = ResidentMemory.startPeak();
+        Stopwatch time = Stopwatch.createStarted();
+        report = pruner.search(model, calibration, retain);
+        ours.add(time.elapsed().toNanos() / 1e9);
+        extraBytes = memory.peakGrowth();
+        System.err.printf(Locale.ROOT, "ours: %.2f s%n", ours.get(i));
+        time.reset().start();
+        best = new SubsetRuns(manager, model, retain).best();
+        theirs.add(time.elapsed().toNanos() / 1e9);
+        System.err.printf(Locale.ROOT, "a run per subset: %.2f s%n", theirs.get(i));
+      }
+      return new Result(this, ours, theirs, report.layers().get(0), best, extraBytes);
+    }
+  }
+
+  /**
+   * What both found, and how long it took.
+   *
+   * @param ours seconds of each run
+   * @param theirs seconds of each run
+   * @param layer what ours chose
+   * @param best what theirs chose
+   * @param extraBytes growth of resident memory during our search; empty where it cannot be read
+   */
+  record Result(
+      SearchBenchmark benchmark,
+      List<Double> ours,
+      List<Double> theirs,
+      PruningReport.Layer layer,
+      SubsetLoss best,
+      OptionalLong extraBytes) {
+
+    double speedup() {
+      return Quantiles.median().compute(theirs) / Quantiles.median().compute(ours);
+    }
+
+    boolean sameChoice() {
+      return layer.dropped().equals(best.dropped());
+    }
+
+    String table() {
+      return String.format(
+          Locale.ROOT,
+          "search: hidden %d, intermediate %d, %d experts, top-%d, %d tokens, retain %d, float32, %s"
+              + " threads%n%-22s  %10s  %-14s  %12s%n%-22s  %8.2f s  %-14s  %12.4f%n%-22s  %8.2f s "
+              + " %-14s  %12.4f%nspeed-up %.1f, same choice: %s, peak extra memory: %s%n",
+          benchmark.hidden,
+          benchmark.intermediate,
+          benchmark.experts,
+          benchmark.topK,
+          benchmark.tokens,
+          benchmark.retain,
+          System.getenv().getOrDefault("OMP_NUM_THREADS", "all"),
+          "",
+          "median",
+          "dropped",
+          "loss",
+          "winnow",
+          Quantiles.median().compute(ours),
+          layer.dropped(),
+          layer.loss().orElse(Double.NaN),
+          "a run per subset",
+          Quantiles.median().compute(theirs),
+          best.dropped(),
+          best.loss(),
+          speedup(),
+          sameChoice() ? "yes" : "no",
+          extraBytes.isPresent() ? (extraBytes.getAsLong() >> 20) + " MiB" : "unknown");
+    }
+
+    JsonObject toJson() {
+      JsonObject json = new JsonObject();
+      json.addProperty("hidden", benchmark.hidden);
+      json.addProperty("intermediate", benchmark.intermediate);
+      json.addProperty("experts", benchmark.experts);
+      json.addProperty("top_k", benchmark.topK);
+      json.addProperty("tokens", benchmark.tokens);
+      json.addProperty("retain", benchmark.retain);
+      json.add("seconds", array(ours));
+      json.add("baseline_seconds", array(theirs));
+      json.addProperty("speedup", speedup());
+      json.addProperty("same_choice", sameChoice());
+      json.addProperty("peak_extra_bytes", extraBytes.isPresent() ? extraBytes.getAsLong() : null);
+      json.addProperty("engine", Engine.getEngine("PyTorch").getVersion());
+      return json;
+    }
+
+    private static JsonArray array(List<Double> values) {
+      JsonArray array = new JsonArray();
+      values.forEach(array::add);
+      return array;
+    }
+  }
+
+  /**
+   * The released code's way: mask the gate, run the layer, compare its output, for every subset.
+   */
+  private static final class SubsetRuns {
+    private final NDManager manager;
+    private final HostModel model;
+    private final int retain;
+
+    SubsetRuns(NDManager manager, HostModel model, int retain) {
+      this.manager = manager;
+      this.model = model;
+      this.retain = retain;
+    }
+
+    SubsetLoss best() {
+      try (NDManager scratch = manager.newSubManager()) {
+        NDArray hidden = model.hidden(scratch);
+        NDArray logits = model.routerLogits(hidden);
+        logits.attach(scratch);
+        NDArray original = layer(scratch, hidden, logits, List.of());
+        List<SubsetLoss> losses = new ArrayList<>();
+        for (List<Integer> dropped : subsets(model.numExperts() - retain, 0, List.of())) {
+          try (NDManager run = scratch.newSubManager()) {
+            NDArray output = layer(run, hidden, logits, dropped);
+            NDArray change = output.sub(original).toType(DataType.FLOAT64, false);
+            change.attach(run);
+            double norm = Math.sqrt(change.square().sum().toDoubleArray()[0]);
+            losses.add(new SubsetLoss(dropped, norm));
+          }
+        }
+        return Collections.min(losses);
+      }
+    }
+
+    private List<List<Integer>> subsets(int size, int from, List<Integer> chosen) {
+      if (size == 0) {
+        return List.of(chosen);
+      }
+      List<List<Integer>> all = new ArrayList<>();
+      for (int expert = from; expert <= model.numExperts() - size; expert++) {
+        List<Integer> more = new ArrayList<>(chosen);
+        more.add(expert);
+        all.addAll(subsets(size - 1, expert + 1, more));
+      }
+      return all;
+    }
+
+    /** One run of the layer: each expert computes the tokens that select it. */
+    private NDArray layer(NDManager result, NDArray hidden, NDArray logits, List<Integer> dropped) {
+      int tokens = (int) hidden.getShape().get(0);
+      int count = model.numExperts();
+      float[] values = logits.toFloatArray();
+      for (int token = 0; token < tokens; token++) {
+        for (int expert : dropped) {
+          values[token * count + expert] = -1e30f;
+        }
+      }
+      var decision = model.routing().route(values, count);
+      NDArray output = result.zeros(new Shape(tokens, hidden.getShape().get(1)));
+      for (int expert = 0; expert < count; expert++) {
+        List<Long> rows = new ArrayList<>();
+        List<Float> weights = new ArrayList<>();
+        for (int token = 0; token < tokens; token++) {
+          for (int rank = 0; rank < decision.topK(); rank++) {
+            if (decision.expert(token, rank) == expert) {
+              rows.add((long) token);
+              weights.add(decision.weight(token, rank));
+            }
+          }
+        }
+        if (!rows.isEmpty()) {
+          try (NDManager scratch = result.newSubManager()) {
+            NDArray index = scratch.create(rows.stream().mapToLong(Long::longValue).toArray());
+            float[] factors = new float[rows.size()];
+            for (int i = 0; i < factors.length; i++) {
+              factors[i] = weights.get(i);
+            }
+            NDArray input = hidden.get(index);
+            input.attach(scratch);
+            NDArray part = model.expertOutput(expert, input);
+            part.attach(scratch);
+            part.muli(scratch.create(factors, new Shape(factors.length, 1)));
+            NDArray sum = output.get(index).addi(part);
+            sum.attach(scratch);
+            output.set(new ai.djl.ndarray.index.NDIndex("{}", index), sum);
+          }
+        }
+      }
+      return output;
+    }
+  }
+}
