@@ -102,10 +102,9 @@ public final class HostModel implements MoeModel, MoeLayerView {
   public NDArray expertOutput(int expert, NDArray hidden) {
     NDArray[] weights = experts.get(expert);
     try (NDArray gated = Linear.linear(hidden, weights[0]).singletonOrThrow();
-        NDArray activated = Activation.swish(gated, 1f);
         NDArray up = Linear.linear(hidden, weights[1]).singletonOrThrow();
-        NDArray product = activated.mul(up)) {
-      return Linear.linear(product, weights[2]).singletonOrThrow();
+        NDArray product = Activation.sigmoid(gated)) {
+      return Linear.linear(product.muli(gated).muli(up), weights[2]).singletonOrThrow();
     }
   }
 

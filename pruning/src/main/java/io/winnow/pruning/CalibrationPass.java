@@ -18,8 +18,14 @@ final class CalibrationPass {
   /** Outputs of all experts, float32, that exist at the same time. */
   private static final long OUTPUT_BYTES = 256L << 20;
 
+  /**
+   * Tokens per expert evaluation on the CPU: enough for the matrix products, and few enough that
+   * intermediate results stay in the cache and memory is not handed back and forth with the system.
+   */
+  private static final int CPU_TOKENS = 256;
+
   /** Outputs of all experts in float64 that are multiplied at the same time. */
-  private static final long PRODUCT_BYTES = 32L << 20;
+  private static final long PRODUCT_BYTES = 4L << 20;
 
   private CalibrationPass() {}
 
@@ -51,6 +57,9 @@ final class CalibrationPass {
     int vectors = layer.numExperts() + (target == null ? 0 : 1);
     float[] products = new float[tokens * (vectors * (vectors + 1) / 2)];
     int step = (int) Math.max(32, OUTPUT_BYTES / (4L * vectors * width));
+    if (!hidden.getDevice().isGpu()) {
+      step = Math.min(step, CPU_TOKENS);
+    }
     int place = 0;
     for (int from = 0; from < tokens; from += step) {
       int to = Math.min(tokens, from + step);

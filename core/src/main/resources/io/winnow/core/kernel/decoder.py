@@ -98,7 +98,8 @@ class M(Module):
     return torch.to(torch.linear(torch.to(x, gate.dtype), gate), 6)
 
   def feed_forward(self: __torch__.M, x: Tensor, w1: Tensor, w3: Tensor, w2: Tensor) -> Tensor:
-    return torch.linear(torch.silu(torch.linear(x, w1)) * torch.linear(x, w3), w2)
+    y = torch.silu_(torch.linear(x, w1))
+    return torch.linear(torch.mul_(y, torch.linear(x, w3)), w2)
 
   # One expert alone, always computed in float32: [N, H] -> [N, H].
   def expert_output(self: __torch__.M, x: Tensor, w1: Tensor, w3: Tensor, w2: Tensor) -> Tensor:
