@@ -69,6 +69,7 @@ public final class Checkpoint {
               + " *.safetensors)");
     }
     Path configFile = folder.resolve(CONFIG);
+    FileErrors.requireNoDanglingLink(configFile);
     if (!Files.isRegularFile(configFile)) {
       throw new InvalidInputException(
           folder + " has no config.json; download the whole checkpoint folder");

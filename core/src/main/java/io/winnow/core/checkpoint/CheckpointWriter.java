@@ -58,7 +58,7 @@ public final class CheckpointWriter {
 
   private CheckpointWriter(Builder builder) {
     source = builder.source;
-    target = required(builder.target, "setTarget");
+    target = required(builder.target, "setTarget").normalize();
     progress = builder.progress;
     Path parent = PartialOutput.checkedParent(target);
     requireOutsideSource(parent);
@@ -314,10 +314,7 @@ public final class CheckpointWriter {
   }
 
   private static boolean isFile(Path file) {
-    if (!Files.exists(file)) {
-      throw new InvalidInputException(
-          file + " is a link to a file that does not exist; download the file again or remove it");
-    }
+    FileErrors.requireNoDanglingLink(file);
     return Files.isRegularFile(file);
   }
 
