@@ -79,6 +79,29 @@ public final class Checkpoint {
     return new Checkpoint(folder, config, weights.files(), weights.tensors());
   }
 
+  /** The same checkpoint after its folder was renamed. */
+  Checkpoint movedTo(Path newFolder) {
+    ImmutableMap.Builder<String, TensorInfo> moved = ImmutableMap.builder();
+    tensors.forEach(
+        (name, info) ->
+            moved.put(
+                name,
+                new TensorInfo(
+                    name,
+                    info.type(),
+                    info.shape(),
+                    newFolder.resolve(folder.relativize(info.file())),
+                    info.offset(),
+                    info.length())));
+    return new Checkpoint(
+        newFolder,
+        config.movedTo(newFolder.resolve(CONFIG)),
+        files.stream()
+            .map(file -> newFolder.resolve(folder.relativize(file)))
+            .collect(ImmutableList.toImmutableList()),
+        moved.buildOrThrow());
+  }
+
   /** The folder, as given. */
   public Path folder() {
     return folder;

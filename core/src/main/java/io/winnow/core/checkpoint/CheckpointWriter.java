@@ -173,7 +173,7 @@ public final class CheckpointWriter {
 
   private Checkpoint run() {
     Progress listener = progress;
-    LongConsumer written = listener == null ? bytes -> {} : listener::increment;
+    LongConsumer count = listener == null ? bytes -> {} : listener::increment;
     if (listener != null) {
       listener.reset("Writing " + target, neededBytes());
       listener.start(0);
@@ -182,19 +182,20 @@ public final class CheckpointWriter {
         SourceFiles sources = new SourceFiles()) {
       Path folder = output.path();
       for (CarriedFile file : carriedFiles) {
-        copy(file, folder.resolve(file.name()), sources, written);
+        copy(file, folder.resolve(file.name()), sources, count);
       }
-      texts.forEach((name, text) -> write(folder.resolve(name), text, written));
-      shards.forEach((name, layout) -> layout.write(folder.resolve(name), sources, written));
-      Checkpoint.open(folder);
+      texts.forEach((name, text) -> write(folder.resolve(name), text, count));
+      shards.forEach((name, layout) -> layout.write(folder.resolve(name), sources, count));
+      Checkpoint written = Checkpoint.open(folder);
       FileErrors.throwIfInterrupted("write", target);
       output.complete();
+      // Not opened again: an interrupt must not fail what is complete.
+      return written.movedTo(target);
     } finally {
       if (listener != null) {
         listener.end();
       }
     }
-    return Checkpoint.open(target);
   }
 
   private static void copy(

@@ -75,6 +75,10 @@ class CheckpointWriterTest {
           .hasSameBinaryContentAs(TestFiles.TINY_MIXTRAL.resolve(name));
     }
     assertThat(copy.digest()).isEqualTo(source.digest());
+    assertThat(copy.tensors()).isEqualTo(Checkpoint.open(target).tensors());
+    assertThat(copy.files()).isEqualTo(Checkpoint.open(target).files());
+    assertThatThrownBy(() -> copy.config().requireInt("absent"))
+        .hasMessageContaining(target.resolve("config.json").toString());
   }
 
   @Test
