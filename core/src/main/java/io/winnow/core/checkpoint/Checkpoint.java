@@ -69,6 +69,7 @@ public final class Checkpoint {
               + " *.safetensors)");
     }
     Path configFile = folder.resolve(CONFIG);
+    FileErrors.requireNoDanglingLink(configFile);
     if (!Files.isRegularFile(configFile)) {
       throw new InvalidInputException(
           folder + " has no config.json; download the whole checkpoint folder");
@@ -76,6 +77,29 @@ public final class Checkpoint {
     CheckpointConfig config = CheckpointConfig.read(configFile);
     WeightFiles weights = WeightFiles.find(folder);
     return new Checkpoint(folder, config, weights.files(), weights.tensors());
+  }
+
+  /** The same checkpoint after its folder was renamed. */
+  Checkpoint movedTo(Path newFolder) {
+    ImmutableMap.Builder<String, TensorInfo> moved = ImmutableMap.builder();
+    tensors.forEach(
+        (name, info) ->
+            moved.put(
+                name,
+                new TensorInfo(
+                    name,
+                    info.type(),
+                    info.shape(),
+                    newFolder.resolve(folder.relativize(info.file())),
+                    info.offset(),
+                    info.length())));
+    return new Checkpoint(
+        newFolder,
+        config.movedTo(newFolder.resolve(CONFIG)),
+        files.stream()
+            .map(file -> newFolder.resolve(folder.relativize(file)))
+            .collect(ImmutableList.toImmutableList()),
+        moved.buildOrThrow());
   }
 
   /** The folder, as given. */

@@ -34,6 +34,10 @@ public final class CheckpointConfig {
     return new CheckpointConfig(file, Json.readObject(file));
   }
 
+  CheckpointConfig movedTo(Path newFile) {
+    return new CheckpointConfig(newFile, json);
+  }
+
   /** The whole content, as a copy that the caller may change. */
   public JsonObject json() {
     return json.deepCopy();

@@ -58,7 +58,7 @@ public final class CheckpointWriter {
 
   private CheckpointWriter(Builder builder) {
     source = builder.source;
-    target = required(builder.target, "setTarget");
+    target = required(builder.target, "setTarget").normalize();
     progress = builder.progress;
     Path parent = PartialOutput.checkedParent(target);
     requireOutsideSource(parent);
@@ -173,7 +173,7 @@ public final class CheckpointWriter {
 
   private Checkpoint run() {
     Progress listener = progress;
-    LongConsumer written = listener == null ? bytes -> {} : listener::increment;
+    LongConsumer count = listener == null ? bytes -> {} : listener::increment;
     if (listener != null) {
       listener.reset("Writing " + target, neededBytes());
       listener.start(0);
@@ -182,19 +182,20 @@ public final class CheckpointWriter {
         SourceFiles sources = new SourceFiles()) {
       Path folder = output.path();
       for (CarriedFile file : carriedFiles) {
-        copy(file, folder.resolve(file.name()), sources, written);
+        copy(file, folder.resolve(file.name()), sources, count);
       }
-      texts.forEach((name, text) -> write(folder.resolve(name), text, written));
-      shards.forEach((name, layout) -> layout.write(folder.resolve(name), sources, written));
-      Checkpoint.open(folder);
+      texts.forEach((name, text) -> write(folder.resolve(name), text, count));
+      shards.forEach((name, layout) -> layout.write(folder.resolve(name), sources, count));
+      Checkpoint written = Checkpoint.open(folder);
       FileErrors.throwIfInterrupted("write", target);
       output.complete();
+      // Not opened again: an interrupt must not fail what is complete.
+      return written.movedTo(target);
     } finally {
       if (listener != null) {
         listener.end();
       }
     }
-    return Checkpoint.open(target);
   }
 
   private static void copy(
@@ -314,10 +315,7 @@ public final class CheckpointWriter {
   }
 
   private static boolean isFile(Path file) {
-    if (!Files.exists(file)) {
-      throw new InvalidInputException(
-          file + " is a link to a file that does not exist; download the file again or remove it");
-    }
+    FileErrors.requireNoDanglingLink(file);
     return Files.isRegularFile(file);
   }
 

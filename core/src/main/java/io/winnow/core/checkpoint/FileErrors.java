@@ -5,6 +5,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.channels.ClosedByInterruptException;
 import java.nio.file.AccessDeniedException;
+import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.concurrent.CancellationException;
@@ -49,6 +50,14 @@ final class FileErrors {
   static void throwIfInterrupted(String operation, Path file) {
     if (Thread.currentThread().isInterrupted()) {
       throw cancelled(operation, file);
+    }
+  }
+
+  /** A link to nowhere is what an interrupted download into the hub's cache leaves. */
+  static void requireNoDanglingLink(Path file) {
+    if (Files.isSymbolicLink(file) && !Files.exists(file)) {
+      throw new InvalidInputException(
+          file + " is a link to a file that does not exist; download the file again or remove it");
     }
   }
 }

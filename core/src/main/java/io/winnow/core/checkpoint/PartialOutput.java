@@ -25,9 +25,10 @@ final class PartialOutput implements AutoCloseable {
   private boolean complete;
 
   private PartialOutput(Path target) {
-    this.target = target;
-    this.parent = checkedParent(target);
-    Path name = target.toAbsolutePath().normalize().getFileName();
+    // A name such as "folder/." exists for no rename.
+    this.target = target.normalize();
+    this.parent = checkedParent(this.target);
+    Path name = this.target.getFileName();
     this.partial = parent.resolve("." + name + ".partial-" + UUID.randomUUID());
   }
 
@@ -85,6 +86,9 @@ final class PartialOutput implements AutoCloseable {
   /** Gives the output its final name. */
   void complete() {
     try {
+      if (Files.isDirectory(partial)) {
+        force(partial);
+      }
       // Without ATOMIC_MOVE, which would replace a target that came into being meanwhile. The
       // parent is the same, so that this is one rename all the same.
       Files.move(partial, target);

@@ -30,6 +30,7 @@ record SafetensorsHeader(
     ImmutableMap<String, TensorInfo> tensors, ImmutableMap<String, String> metadata) {
   private static final int LENGTH_BYTES = Long.BYTES;
   private static final int MAX_DIMENSIONS = 64;
+  private static final int MAX_SHOWN_CHARACTERS = 200;
   private static final String CURE = "Download the file again, or export it again as safetensors.";
 
   static SafetensorsHeader read(Path file, FileChannel channel) throws IOException {
@@ -94,7 +95,7 @@ record SafetensorsHeader(
             .thenComparing(Entry::name));
     ImmutableMap.Builder<String, TensorInfo> tensors = ImmutableMap.builder();
     long end = 0;
-    String before = "";
+    String before = "another tensor";
     for (Entry entry : entries) {
       if (entry.begin < end) {
         throw damaged(
@@ -102,9 +103,9 @@ record SafetensorsHeader(
             entry
                 + " starts at "
                 + entry.begin
-                + " and so overlaps the tensor '"
+                + " and so overlaps "
                 + before
-                + "', which ends at "
+                + ", which ends at "
                 + end);
       }
       if (entry.begin > end) {
@@ -113,7 +114,7 @@ record SafetensorsHeader(
             entry + " starts at " + entry.begin + ", which leaves a hole from " + end + " on");
       }
       end = entry.end;
-      before = entry.name;
+      before = entry.toString();
       tensors.put(
           entry.name,
           new TensorInfo(
@@ -131,7 +132,7 @@ record SafetensorsHeader(
               + LongMath.saturatedAdd(dataStart, end)
               + " bytes, it has "
               + fileSize
-              + (entries.isEmpty() ? "" : "; the tensor '" + before + "' is not complete"));
+              + (entries.isEmpty() ? "" : "; " + before + " is not complete"));
     }
     if (end < fileSize - dataStart) {
       throw damaged(
@@ -153,10 +154,19 @@ record SafetensorsHeader(
     return file + " is not a usable safetensors file: " + what + ". " + CURE;
   }
 
+  /** Bounded, because a name may be as long as a header. */
+  private static String described(String name) {
+    String shown =
+        name.length() <= MAX_SHOWN_CHARACTERS
+            ? name
+            : name.substring(0, MAX_SHOWN_CHARACTERS) + "…";
+    return "the tensor '" + shown + "'";
+  }
+
   private record Entry(String name, TensorType type, List<Long> shape, long begin, long end) {
     @Override
     public String toString() {
-      return "the tensor '" + name + "'";
+      return described(name);
     }
   }
 
@@ -178,7 +188,7 @@ record SafetensorsHeader(
       while (reader.hasNext()) {
         String name = reader.nextName();
         if (!names.add(name)) {
-          throw damaged(file, "its header has two entries with the name '" + name + "'");
+          throw damaged(file, "its header has two entries for " + described(name));
         }
         if (name.equals(SafetensorsFile.METADATA)) {
           parseMetadata(reader);
@@ -205,7 +215,7 @@ record SafetensorsHeader(
     }
 
     private Entry parseEntry(JsonReader reader, String name) throws IOException {
-      String what = "the tensor '" + name + "'";
+      String what = described(name);
       expect(reader, JsonToken.BEGIN_OBJECT, what);
       TensorType type = null;
       List<Long> shape = null;
@@ -236,7 +246,7 @@ record SafetensorsHeader(
     }
 
     private Entry checked(String name, TensorType type, List<Long> shape, List<Long> offsets) {
-      String what = "the tensor '" + name + "'";
+      String what = described(name);
       if (offsets.size() != 2 || offsets.get(0) > offsets.get(1)) {
         throw damaged(
             file, what + " has the data_offsets " + offsets + ", expected [begin, end] in order");

@@ -56,6 +56,8 @@ record WeightFiles(ImmutableList<Path> files, ImmutableMap<String, TensorInfo> t
     if (Files.isRegularFile(index)) {
       return readIndexed(folder, index);
     }
+    FileErrors.requireNoDanglingLink(single);
+    FileErrors.requireNoDanglingLink(index);
     throw noWeights(folder);
   }
 

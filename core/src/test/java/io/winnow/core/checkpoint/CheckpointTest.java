@@ -4,12 +4,17 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.google.common.hash.Hashing;
+import com.google.common.primitives.Bytes;
+import com.google.common.primitives.Longs;
 import io.winnow.core.InvalidInputException;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -31,7 +36,7 @@ class CheckpointTest {
     for (String tensor : tensors) {
       outputs.add(OutputTensor.ofLongs(tensor, List.of(1L), new long[] {tensor.hashCode()}));
     }
-    SafetensorsFile.write(folder.resolve(name), outputs, java.util.Map.of());
+    SafetensorsFile.write(folder.resolve(name), outputs, Map.of());
   }
 
   private void writeIndex(String weightMap) {
@@ -111,6 +116,15 @@ class CheckpointTest {
     Files.createSymbolicLink(folder.resolve("model.safetensors"), Path.of("..", "blob"));
 
     assertThat(Checkpoint.open(folder).tensors()).containsOnlyKeys("a");
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"config.json", "model.safetensors", "model.safetensors.index.json"})
+  void rejectsALinkToNowhere(String name) throws IOException {
+    Files.deleteIfExists(folder.resolve(name));
+    Files.createSymbolicLink(folder.resolve(name), Path.of("..", "blob"));
+
+    assertInvalid(name + " is a link to a file that does not exist", "download the file again");
   }
 
   @Test
@@ -217,8 +231,7 @@ class CheckpointTest {
   @Test
   void rejectsATruncatedFile() throws IOException {
     byte[] whole = TestFiles.bytes(TestFiles.TINY_MIXTRAL.resolve("model.safetensors"));
-    Files.write(
-        folder.resolve("model.safetensors"), java.util.Arrays.copyOf(whole, whole.length - 1));
+    Files.write(folder.resolve("model.safetensors"), Arrays.copyOf(whole, whole.length - 1));
 
     assertInvalid("truncated", "7234504", "7234503", "Download the file again");
   }
@@ -268,16 +281,13 @@ class CheckpointTest {
     byte[] expected = new byte[0];
     for (byte[] item :
         List.of(
-            "{\"a\":{\"b\":[\"<\"],\"y\":null},\"z\":1.50}"
-                .getBytes(java.nio.charset.StandardCharsets.UTF_8),
+            "{\"a\":{\"b\":[\"<\"],\"y\":null},\"z\":1.50}".getBytes(StandardCharsets.UTF_8),
             new byte[] {'a'},
             new byte[] {'U', '8'},
             new byte[] {'[', '2', ',', ' ', '2', ']'},
             new byte[] {0, 1, 2, 3},
             new byte[] {0, 1, 2, 3})) {
-      expected =
-          com.google.common.primitives.Bytes.concat(
-              expected, com.google.common.primitives.Longs.toByteArray(item.length), item);
+      expected = Bytes.concat(expected, Longs.toByteArray(item.length), item);
     }
     assertThat(Checkpoint.open(folder).digest())
         .isEqualTo("sha256:" + Hashing.sha256().hashBytes(expected))

@@ -13,7 +13,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.TreeSet;
 import java.util.concurrent.CancellationException;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeEach;
@@ -73,6 +75,10 @@ class CheckpointWriterTest {
           .hasSameBinaryContentAs(TestFiles.TINY_MIXTRAL.resolve(name));
     }
     assertThat(copy.digest()).isEqualTo(source.digest());
+    assertThat(copy.tensors()).isEqualTo(Checkpoint.open(target).tensors());
+    assertThat(copy.files()).isEqualTo(Checkpoint.open(target).files());
+    assertThatThrownBy(() -> copy.config().requireInt("absent"))
+        .hasMessageContaining(target.resolve("config.json").toString());
   }
 
   @Test
@@ -109,7 +115,7 @@ class CheckpointWriterTest {
         .endsWith("}\n");
     assertThat(index.getAsJsonObject("weight_map").keySet())
         .hasSameSizeAs(source.tensors().keySet())
-        .isEqualTo(new java.util.TreeSet<>(source.tensors().keySet()));
+        .isEqualTo(new TreeSet<>(source.tensors().keySet()));
     assertThat(target.resolve("model.safetensors")).doesNotExist();
     for (Path file : copy.files()) {
       assertThat(SafetensorsFile.open(file).metadata()).containsEntry("format", "pt");
@@ -237,9 +243,16 @@ class CheckpointWriterTest {
     byte[] actual = TestFiles.bytes(copy.tensor("gate", 4, 128));
     int[] rows = {1, 4, 5, 7};
     for (int i = 0; i < rows.length; i++) {
-      assertThat(java.util.Arrays.copyOfRange(actual, i * 256, (i + 1) * 256))
-          .isEqualTo(java.util.Arrays.copyOfRange(expected, rows[i] * 256, (rows[i] + 1) * 256));
+      assertThat(Arrays.copyOfRange(actual, i * 256, (i + 1) * 256))
+          .isEqualTo(Arrays.copyOfRange(expected, rows[i] * 256, (rows[i] + 1) * 256));
     }
+  }
+
+  @Test
+  void acceptsATargetWithRedundantSteps() {
+    Checkpoint copy = copyOf(smallSource()).setTarget(folder.resolve("source/../target/.")).write();
+
+    assertThat(copy.folder()).isEqualTo(target);
   }
 
   @Test

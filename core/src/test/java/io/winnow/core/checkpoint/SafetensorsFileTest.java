@@ -406,6 +406,17 @@ class SafetensorsFileTest {
   }
 
   @Test
+  void shortensANameThatIsAsLongAsAHeader() {
+    Path path =
+        TestFiles.safetensors(folder.resolve("x"), "{\"" + "n".repeat(1_000_000) + "\":1}", 0);
+
+    assertThatThrownBy(() -> SafetensorsFile.open(path))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContaining("n…'")
+        .satisfies(failure -> assertThat(failure.getMessage()).hasSizeLessThan(1000));
+  }
+
+  @Test
   void ignoresFieldsThatItDoesNotKnow() {
     Path path =
         TestFiles.safetensors(
