@@ -6,10 +6,12 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.nn.AbstractBlock;
+import ai.djl.nn.Block;
 import ai.djl.nn.Parameter;
 import ai.djl.training.ParameterStore;
 import ai.djl.util.PairList;
 import io.winnow.core.kernel.DeviceTensor;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -22,7 +24,7 @@ abstract class DecoderBlock extends AbstractBlock {
   DecoderBlock(DecoderRuntime runtime) {
     this.runtime = runtime;
     inputShapes = new Shape[] {new Shape(1, 1, runtime.config().hiddenSize())};
-    inputNames = java.util.List.of("hidden");
+    inputNames = List.of("hidden");
   }
 
   DecoderRuntime runtime() {
@@ -82,6 +84,8 @@ abstract class DecoderBlock extends AbstractBlock {
 
   @Override
   protected void initializeChildBlocks(NDManager manager, DataType dataType, Shape... inputShapes) {
-    // Made with their weights.
+    for (Block child : getChildren().values()) {
+      child.initialize(manager, dataType, inputShapes);
+    }
   }
 }

@@ -6,6 +6,7 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.nn.AbstractBlock;
+import ai.djl.nn.Block;
 import ai.djl.nn.Parameter;
 import ai.djl.training.ParameterStore;
 import ai.djl.util.PairList;
@@ -280,7 +281,10 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
 
   @Override
   protected void initializeChildBlocks(NDManager manager, DataType dataType, Shape... inputShapes) {
-    // Made with their weights.
+    // The weights are there already; this tells the children's which of them want gradients.
+    for (Block child : getChildren().values()) {
+      child.initialize(manager, dataType, new Shape(1, 1, config().hiddenSize()));
+    }
   }
 
   /**
