@@ -31,7 +31,7 @@ final class Attention extends DecoderBlock {
       pass.kernel()
           .reserve(
               cache.layer(layer),
-              hidden,
+              weights.get(1).tensor(),
               runtime().attention(),
               (int) hidden.shape().get(0),
               (int) hidden.shape().get(1));

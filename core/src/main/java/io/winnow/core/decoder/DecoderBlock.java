@@ -48,10 +48,6 @@ abstract class DecoderBlock extends AbstractBlock {
       boolean training,
       PairList<String, Object> params) {
     NDArray hidden = inputs.singletonOrThrow();
-    if (runtime.type() != DataType.FLOAT32) {
-      throw new IllegalStateException(
-          "A single block computes in float32; this model was loaded in " + runtime.type());
-    }
     NDManager result = hidden.getManager();
     NDManager manager = result.newSubManager();
     try {
@@ -61,7 +57,6 @@ abstract class DecoderBlock extends AbstractBlock {
           runtime.newPass(
               manager,
               training ? parameterStore : null,
-              input,
               (int) shape.get(1),
               new long[(int) shape.get(0)],
               null,

@@ -7,7 +7,6 @@ import ai.djl.training.ParameterStore;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.kernel.AttentionConfig;
 import io.winnow.core.kernel.AttentionContext;
-import io.winnow.core.kernel.DeviceTensor;
 import io.winnow.core.kernel.Kernel;
 import io.winnow.core.kernel.KeyValueCache;
 import io.winnow.core.kernel.ReferenceKernel;
@@ -67,12 +66,10 @@ final class DecoderRuntime {
    * Begins a forward pass of new tokens.
    *
    * @param parameters the weights to train with, or null for inference
-   * @param like a tensor of the type to compute in
    */
   ForwardPass newPass(
       NDManager scratch,
       @Nullable ParameterStore parameters,
-      DeviceTensor like,
       int tokens,
       long[] padding,
       @Nullable KeyValueCache cache,
@@ -83,7 +80,6 @@ final class DecoderRuntime {
             scratch,
             attention,
             inverseFrequencies,
-            like,
             tokens,
             cache == null ? 0 : cache.length(),
             padding);

@@ -222,8 +222,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     NDArray ids = checked(scratch, inputIds, cache);
     int tokens = (int) ids.getShape().get(1);
     long[] padding = cache == null ? new long[(int) ids.getShape().get(0)] : cache.padding();
-    ForwardPass pass =
-        runtime.newPass(scratch, parameters, embedding.tensor(), tokens, padding, cache, observer);
+    ForwardPass pass = runtime.newPass(scratch, parameters, tokens, padding, cache, observer);
     DeviceTensor hidden = pass.kernel().embed(scratch, pass.weight(embedding), ids);
     for (DecoderLayer layer : layers) {
       DeviceTensor next = layer.apply(pass, hidden);

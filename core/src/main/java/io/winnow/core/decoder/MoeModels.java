@@ -245,7 +245,8 @@ public final class MoeModels {
         WeightReader reader) {
       List<Integer> stored = selection == null ? List.of() : selection;
       TensorInfo gateInfo = layout.router(layer);
-      Weight gate = read(reader, gateInfo, runtime.type());
+      // Float32, so that rounding does not select other experts.
+      Weight gate = Weight.of(gateInfo.name(), reader.readWide(gateInfo), runtime.type());
       if (stored.size() < layout.config().experts()) {
         try (Weight full = gate) {
           int[] rows = stored.stream().mapToInt(Integer::intValue).toArray();

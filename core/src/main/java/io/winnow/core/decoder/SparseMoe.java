@@ -101,7 +101,7 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
             pass.weight(norm),
             runtime().config().epsilon(),
             pass.weight(gate))) {
-      if (observer != null && !show(observer, pass.manager(), router.input())) {
+      if (observer != null && !observer.onInput(this, router.wideInput())) {
         return null;
       }
       float[] logits = router.logits().toFloatArray();
@@ -119,12 +119,6 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
           decision,
           expertWeights(experts, pass::weight),
           routing.weights(router.logits(), selected(pass.manager(), decision)));
-    }
-  }
-
-  private boolean show(ForwardObserver observer, NDManager manager, DeviceTensor input) {
-    try (NDArray hidden = input.toFloat32(manager)) {
-      return observer.onInput(this, hidden);
     }
   }
 

@@ -86,13 +86,6 @@ public final class DeviceTensor implements AutoCloseable {
     }
   }
 
-  /** Returns a float32 copy that belongs to {@code manager}; for float32 arrays too. */
-  public NDArray toFloat32(NDManager manager) {
-    NDArray copy = array.toType(DataType.FLOAT32, true);
-    copy.attach(manager);
-    return copy;
-  }
-
   /** Returns the TorchScript value, made on first use. It is closed with this tensor. */
   synchronized IValue value() {
     IValue current = value;

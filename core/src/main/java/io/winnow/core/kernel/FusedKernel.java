@@ -48,7 +48,6 @@ public final class FusedKernel implements Kernel, AutoCloseable {
       NDManager manager,
       AttentionConfig config,
       NDArray inverseFrequencies,
-      DeviceTensor like,
       int tokens,
       int past,
       long[] padding) {
@@ -56,7 +55,7 @@ public final class FusedKernel implements Kernel, AutoCloseable {
     try (DeviceTensor positions =
             DeviceTensor.owning(AttentionContext.positions(manager, tokens, past, padding));
         DeviceTensor frequencies = DeviceTensor.borrowing(inverseFrequencies)) {
-      rotary = module.runForTensors(manager, "rotary", positions, frequencies, (long) scalarType);
+      rotary = module.runForTensors(manager, "rotary", positions, frequencies);
     }
     NDArray mask =
         AttentionContext.mask(manager, tokens, past, padding, config.slidingWindow(), false);
@@ -105,7 +104,7 @@ public final class FusedKernel implements Kernel, AutoCloseable {
       double epsilon,
       DeviceTensor gate) {
     DeviceTensor[] results = module.runForTensors(manager, "route", hidden, norm, epsilon, gate);
-    return new RouterOutput(results[0], results[1].array());
+    return new RouterOutput(results[0].array(), results[1], results[2].array());
   }
 
   @Override

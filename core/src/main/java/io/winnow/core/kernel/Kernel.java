@@ -11,7 +11,8 @@ import org.jspecify.annotations.Nullable;
  * differentiated.
  *
  * <p>Results belong to the manager that is passed in, and the caller closes them. Hidden states are
- * {@code [sequences, tokens, hiddenSize]} in the weights' type. Not part of the API.
+ * {@code [sequences, tokens, hiddenSize]} in float32, gates are float32 too; all other weights and
+ * the products with them are of the model's type. Not part of the API.
  */
 public interface Kernel {
   /** Looks up token embeddings: ids {@code [sequences, tokens]} int64. */
@@ -21,7 +22,6 @@ public interface Kernel {
    * Prepares what all layers' attention shares.
    *
    * @param inverseFrequencies {@code [headSize / 2]} float32
-   * @param like a tensor of the type to compute in
    * @param tokens new tokens per sequence
    * @param past positions that are cached
    * @param padding how many of each sequence's first positions are padding
@@ -30,7 +30,6 @@ public interface Kernel {
       NDManager manager,
       AttentionConfig config,
       NDArray inverseFrequencies,
-      DeviceTensor like,
       int tokens,
       int past,
       long[] padding);
@@ -85,7 +84,11 @@ public interface Kernel {
       DeviceTensor weight,
       int count);
 
-  /** Makes room for new tokens in a layer's cache. */
+  /**
+   * Makes room for new tokens in a layer's cache.
+   *
+   * @param like a tensor of the model's type
+   */
   void reserve(
       KeyValueCache.Layer cache,
       DeviceTensor like,

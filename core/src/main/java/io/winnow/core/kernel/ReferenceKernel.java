@@ -34,7 +34,6 @@ public final class ReferenceKernel implements Kernel {
       NDManager manager,
       AttentionConfig config,
       NDArray inverseFrequencies,
-      DeviceTensor like,
       int tokens,
       int past,
       long[] padding) {
@@ -124,7 +123,8 @@ public final class ReferenceKernel implements Kernel {
       DeviceTensor gate) {
     NDArray residual = hidden.array();
     NDArray x = normalize(residual, norm.array(), epsilon).reshape(-1, residual.getShape().get(2));
-    return new RouterOutput(own(manager, x), attach(manager, linear(x, gate)));
+    NDArray wide = attach(manager, x);
+    return new RouterOutput(wide, DeviceTensor.borrowing(wide), attach(manager, linear(x, gate)));
   }
 
   @Override

@@ -43,11 +43,20 @@ public final class WeightReader implements AutoCloseable {
   }
 
   /**
-   * Reads one tensor.
+   * Reads one tensor in the wanted type.
    *
    * @throws InvalidInputException if it is of a type we do not compute with
    */
   public DeviceTensor read(TensorInfo info) {
+    return read(info, type);
+  }
+
+  /** Reads one tensor in float32, whatever the wanted type; otherwise like {@link #read}. */
+  public DeviceTensor readWide(TensorInfo info) {
+    return read(info, DataType.FLOAT32);
+  }
+
+  private DeviceTensor read(TensorInfo info, DataType type) {
     DataType stored = ScalarTypes.dataTypeOf(info.name(), info.type());
     Shape shape = new Shape(info.shape().stream().mapToLong(Long::longValue).toArray());
     Device device = manager.getDevice();
@@ -57,11 +66,11 @@ public final class WeightReader implements AutoCloseable {
       return view.attach(manager);
     }
     try (view) {
-      return convert(info.name(), view, device);
+      return convert(view, type, device);
     }
   }
 
-  private DeviceTensor convert(String name, DeviceTensor view, Device device) {
+  private DeviceTensor convert(DeviceTensor view, DataType type, Device device) {
     if (type == DataType.BFLOAT16) {
       return kernel
           .module()
