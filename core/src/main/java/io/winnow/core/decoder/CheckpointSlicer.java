@@ -7,6 +7,7 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Provenance;
+import io.winnow.core.RetainedExperts;
 import io.winnow.core.WinnowVersion;
 import io.winnow.core.checkpoint.CheckpointWriter;
 import io.winnow.core.checkpoint.OutputTensor;
@@ -18,6 +19,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -32,8 +34,7 @@ final class CheckpointSlicer {
    * Creates a slicer.
    *
    * @param retained per decoder layer the experts that stay, ascending
-   * @throws InvalidInputException if a layer is missing, too small or unknown, or the layers differ
-   *     in their number of experts
+   * @throws InvalidInputException if a layer is missing, too small or unknown
    */
   CheckpointSlicer(CheckpointLayout layout, Map<Integer, List<Integer>> retained) {
     this.layout = layout;
@@ -44,7 +45,6 @@ final class CheckpointSlicer {
   /** Checks what {@link #CheckpointSlicer} demands of a selection. */
   static void check(CheckpointLayout layout, Map<Integer, List<Integer>> retained) {
     DecoderConfig config = layout.config();
-    Set<Integer> sizes = new HashSet<>();
     for (int layer = 0; layer < config.layers(); layer++) {
       List<Integer> experts = retained.get(layer);
       if (experts == null) {
@@ -54,8 +54,7 @@ final class CheckpointSlicer {
                 + " retains; the plan must name every MoE layer, it names "
                 + retained.keySet());
       }
-      SparseMoe.Retention.check(layer, config.experts(), config.topK(), experts);
-      sizes.add(experts.size());
+      RetainedExperts.check(layer, config.experts(), config.topK(), experts);
     }
     for (int layer : retained.keySet()) {
       if (layer < 0 || layer >= config.layers()) {
@@ -67,6 +66,11 @@ final class CheckpointSlicer {
                 + "; was the plan made for another model?");
       }
     }
+  }
+
+  private void checkUniform() {
+    Set<Integer> sizes = new TreeSet<>();
+    retained.values().forEach(experts -> sizes.add(experts.size()));
     if (sizes.size() > 1) {
       throw new InvalidInputException(
           "The layers would retain different numbers of experts "
@@ -77,6 +81,10 @@ final class CheckpointSlicer {
 
   /** Writes the folder {@code target}, which must not exist. */
   void write(Path target, @Nullable Provenance provenance, @Nullable Progress progress) {
+    checkUniform();
+    if (provenance != null) {
+      provenance.warnIfOther(layout.checkpoint().digest());
+    }
     CheckpointWriter.Builder writer =
         CheckpointWriter.builder(layout.checkpoint())
             .setTarget(target)

@@ -29,7 +29,7 @@ final class Families {
               + checkpoint.folder().resolve("config.json")
               + " is not supported; supported are: "
               + String.join(", ", BY_MODEL_TYPE.keySet())
-              + ". A family is added by one file beside Mixtral.java");
+              + ". The README says how to add a family");
     }
     return family;
   }

@@ -78,6 +78,14 @@ final class Mixtral {
       throw new InvalidInputException(
           "A head has " + config.headSize() + " elements; rotary embedding needs an even number");
     }
+    if (config.ropeTheta() <= 0 || config.epsilon() < 0) {
+      throw new InvalidInputException(
+          "rope_theta is "
+              + config.ropeTheta()
+              + " and rms_norm_eps "
+              + config.epsilon()
+              + " in config.json; the first must be positive, the second not negative");
+    }
     if (config.topK() > config.experts()) {
       throw new InvalidInputException(
           "num_experts_per_tok is "

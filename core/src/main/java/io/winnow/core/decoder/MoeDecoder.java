@@ -19,8 +19,9 @@ import io.winnow.core.TokenSequences;
 import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.kernel.DeviceTensor;
 import io.winnow.core.kernel.KeyValueCache;
+import java.io.DataInputStream;
 import java.io.DataOutputStream;
-import java.io.IOException;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -31,6 +32,9 @@ import org.jspecify.annotations.Nullable;
 /**
  * A decoder-only Mixture-of-Experts language model as a DJL block: token ids {@code [sequences,
  * length]} int64 in, float32 logits {@code [sequences, length, vocabulary]} out.
+ *
+ * <p>Training needs float32 and the model's own device; freeze parameters after {@code newTrainer},
+ * which unfreezes them.
  *
  * <p>Inference may run in several threads at once, each with inputs of its own. {@link
  * MoeLayerView#retain} excludes every other use. The model that {@link MoeModels} returns owns the
@@ -45,6 +49,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
   private final Weight finalNorm;
   private final Weight head;
   private volatile @Nullable Provenance provenance;
+  private volatile boolean trained;
 
   MoeDecoder(
       Checkpoint source,
@@ -94,6 +99,11 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
 
   Optional<Provenance> provenance() {
     return Optional.ofNullable(provenance);
+  }
+
+  /** Returns whether the weights may differ from those in the checkpoint. */
+  boolean isTrained() {
+    return trained;
   }
 
   /** Returns, per decoder layer, the numbers that its experts have in the checkpoint. */
@@ -151,6 +161,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
    * @return float32 {@code [sequences, length, vocabulary]}, owned by the manager of {@code ids}
    */
   public NDArray logits(NDArray ids, ForwardObserver observer) {
+    checkShape(ids);
     return logits(ids, null, observer, (int) ids.getShape().get(1), null);
   }
 
@@ -160,6 +171,11 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
    * @param padding how many of each sequence's first positions are padding
    */
   public KeyValueCache newCache(long... padding) {
+    if (padding.length == 0 || Arrays.stream(padding).anyMatch(count -> count < 0)) {
+      throw new InvalidInputException(
+          "A cache needs the padding of every sequence, at least 0, but got "
+              + Arrays.toString(padding));
+    }
     return new KeyValueCache(runtime.manager(), layers.size(), padding);
   }
 
@@ -183,13 +199,14 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
       NDList inputs,
       boolean training,
       PairList<String, Object> params) {
-    NDArray ids = inputs.head();
-    if (ids.getShape().dimension() != 2) {
+    if (inputs.size() != 1) {
       throw new InvalidInputException(
-          "Token ids must be [sequences, length], but are "
-              + ids.getShape()
-              + "; a translator that returns single sequences needs a batchifier");
+          "The model takes one array, token ids [sequences, length], and got "
+              + inputs.size()
+              + "; it needs no mask for sequences of equal length, and knows padding by newCache");
     }
+    NDArray ids = inputs.head();
+    checkShape(ids);
     int length = (int) ids.getShape().get(1);
     return new NDList(logits(ids, null, null, length, training ? parameterStore : null));
   }
@@ -200,6 +217,10 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
       @Nullable ForwardObserver observer,
       int count,
       @Nullable ParameterStore parameters) {
+    checkShape(ids);
+    if (parameters != null) {
+      trained = true;
+    }
     NDManager result = ids.getManager();
     // Of the model's device, wherever the ids are.
     try (NDManager scratch = result.newSubManager(runtime.manager().getDevice())) {
@@ -240,6 +261,16 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
             scratch, hidden, pass.weight(finalNorm), config().epsilon(), pass.weight(head), count);
   }
 
+  private static void checkShape(NDArray ids) {
+    Shape shape = ids.getShape();
+    if (shape.dimension() != 2 || shape.get(0) < 1 || shape.get(1) < 1) {
+      throw new InvalidInputException(
+          "Token ids must be [sequences, length], at least 1 by 1, but are "
+              + shape
+              + "; a translator that returns single sequences needs a batchifier");
+    }
+  }
+
   /** An id outside the embedding kills a CUDA context, so every id is looked at first. */
   private NDArray checked(NDManager scratch, NDArray inputIds, @Nullable KeyValueCache cache) {
     DataType type = inputIds.getDataType();
@@ -259,8 +290,10 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
           String.format(
               "%d sequences do not fit a cache made for %d", shape.get(0), cache.padding().length));
     }
-    NDArray ids = inputIds.toType(DataType.INT64, false);
-    long[] values = ids.toLongArray();
+    long[] values =
+        type == DataType.INT64
+            ? inputIds.toLongArray()
+            : Arrays.stream(inputIds.toIntArray()).asLongStream().toArray();
     for (int i = 0; i < values.length; i++) {
       if (values[i] < 0 || values[i] >= vocabularySize()) {
         throw new InvalidInputException(
@@ -287,16 +320,25 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
   }
 
   /**
-   * Writes the weights in DJL's format, in float32 only.
+   * Not supported: DJL's format lacks bfloat16, and stock loaders do not read it.
    *
-   * @throws UnsupportedOperationException in other types, which the format lacks
+   * @throws UnsupportedOperationException always; a file that {@code Model.save} began is to be
+   *     removed
    */
   @Override
-  public void saveParameters(DataOutputStream os) throws IOException {
-    if (runtime.type() != DataType.FLOAT32) {
-      throw new UnsupportedOperationException(
-          "DJL's parameter format has no " + runtime.type() + "; use MoeModels.save");
-    }
-    super.saveParameters(os);
+  public void saveParameters(DataOutputStream os) {
+    throw new UnsupportedOperationException(
+        "Models of MoeModels are not written in DJL's format; use MoeModels.save");
+  }
+
+  /**
+   * Not supported, like {@link #saveParameters}.
+   *
+   * @throws UnsupportedOperationException always
+   */
+  @Override
+  public void loadParameters(NDManager manager, DataInputStream is) {
+    throw new UnsupportedOperationException(
+        "Weights are not read from DJL's format; use MoeModels.load");
   }
 }

@@ -3,6 +3,7 @@ package io.winnow.core.decoder;
 import ai.djl.Device;
 import ai.djl.MalformedModelException;
 import ai.djl.Model;
+import ai.djl.engine.Engine;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.util.Progress;
@@ -67,7 +68,7 @@ public final class MoeModels {
    *
    * @param target a folder that does not exist yet; it appears when it is complete
    * @throws InvalidInputException if the target exists or cannot be written, there is too little
-   *     space, or the model was not loaded by this class
+   *     space, or the model was not loaded by this class, or trained since
    */
   public static void save(Model model, Path target) {
     save(model, target, null);
@@ -78,6 +79,13 @@ public final class MoeModels {
     if (!(MoeModel.of(model) instanceof MoeDecoder decoder)) {
       throw new InvalidInputException(
           "Model '" + model.getName() + "' was not loaded by MoeModels and has no checkpoint");
+    }
+    if (decoder.isTrained()) {
+      throw new InvalidInputException(
+          "Model '"
+              + model.getName()
+              + "' was trained since it was loaded; writing changed weights is not supported yet, only"
+              + " the source's without some experts");
     }
     new CheckpointSlicer(CheckpointLayout.of(decoder.source()), decoder.stored())
         .write(target, decoder.provenance().orElse(null), progress);
@@ -108,6 +116,7 @@ public final class MoeModels {
     private @Nullable Device device;
     private @Nullable DataType type;
     private @Nullable Map<Integer, List<Integer>> retained;
+    private @Nullable Provenance provenance;
     private @Nullable Progress progress;
     private boolean fused = true;
 
@@ -140,6 +149,14 @@ public final class MoeModels {
       return this;
     }
 
+    /**
+     * Notes how the retained experts were chosen, for a checkpoint that is written of the model.
+     */
+    public Loader optProvenance(Provenance newProvenance) {
+      provenance = newProvenance;
+      return this;
+    }
+
     /** Sets a listener that is told of every layer read. */
     public Loader optProgress(Progress newProgress) {
       progress = newProgress;
@@ -159,8 +176,11 @@ public final class MoeModels {
     /**
      * Loads the model. The caller closes it, and with it all weights.
      *
+     * <p>Files that weights are mapped from must stay as they are until then: one that is cut short
+     * ends the JVM when the lost part is touched.
+     *
      * @throws InvalidInputException if the folder is no checkpoint of a supported family, damaged,
-     *     or does not have the retained experts
+     *     or does not have the retained experts, or if there is no such device
      */
     public Model load() {
       CheckpointLayout layout = CheckpointLayout.of(Checkpoint.open(folder));
@@ -172,19 +192,36 @@ public final class MoeModels {
             "The plain NDArray operations compute in float32, not in " + wanted);
       }
       Telemetry.off();
+      int gpus = Engine.getEngine("PyTorch").getGpuCount();
+      if (device != null && device.isGpu() && device.getDeviceId() >= gpus) {
+        throw new InvalidInputException(
+            "There is no device "
+                + device
+                + " here: the engine sees "
+                + gpus
+                + " CUDA devices. Use the CPU, or put PyTorch for CUDA on the class path");
+      }
       String name = String.valueOf(folder.toAbsolutePath().normalize().getFileName());
       Model model = Model.newInstance(name, device, "PyTorch");
+      boolean loaded = false;
       try {
-        model.setBlock(decoder(layout, selection, model.getNDManager(), wanted));
+        MoeDecoder decoder = decoder(layout, selection, model.getNDManager(), wanted);
+        if (provenance != null) {
+          provenance.warnIfOther(layout.checkpoint().digest());
+          decoder.recordProvenance(provenance);
+        }
+        model.setBlock(decoder);
         model.setDataType(wanted);
+        // Reads nothing more, but tells the model its folder.
         model.load(folder, name, Map.of("hasParameter", "false"));
+        loaded = true;
         return model;
       } catch (IOException | MalformedModelException e) {
-        model.close();
         throw new UncheckedIOException("Cannot load " + folder, new IOException(e));
-      } catch (RuntimeException e) {
-        model.close();
-        throw e;
+      } finally {
+        if (!loaded) {
+          model.close();
+        }
       }
     }
 
@@ -194,8 +231,7 @@ public final class MoeModels {
         NDManager manager,
         DataType wanted) {
       DecoderConfig config = layout.config();
-      FusedKernel kernel = new FusedKernel(wanted);
-      manager.attachInternal("winnow-kernel", kernel);
+      FusedKernel kernel = new FusedKernel(manager, wanted);
       Kernel inference = fused ? kernel : new ReferenceKernel();
       DecoderRuntime runtime = new DecoderRuntime(config, wanted, manager, inference);
       if (progress != null) {
@@ -260,9 +296,9 @@ public final class MoeModels {
         TensorInfo[] infos = layout.expert(layer, expert);
         experts.add(
             new SparseMoe.Expert(
-                read(reader, infos[0], runtime.type()),
-                read(reader, infos[1], runtime.type()),
-                read(reader, infos[2], runtime.type())));
+                readRemovable(reader, infos[0], runtime.type()),
+                readRemovable(reader, infos[1], runtime.type()),
+                readRemovable(reader, infos[2], runtime.type())));
       }
       return new SparseMoe(
           runtime,
@@ -277,6 +313,10 @@ public final class MoeModels {
 
     private static Weight read(WeightReader reader, TensorInfo info, DataType type) {
       return Weight.of(info.name(), reader.read(info), type);
+    }
+
+    private static Weight readRemovable(WeightReader reader, TensorInfo info, DataType type) {
+      return Weight.of(info.name(), reader.readRemovable(info), type);
     }
 
     private static Map<Integer, List<Integer>> everything(CheckpointLayout layout) {

@@ -7,6 +7,7 @@ import com.google.common.primitives.Ints;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
+import io.winnow.core.RetainedExperts;
 import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.SoftmaxRouting;
@@ -107,7 +108,7 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
       float[] logits = router.logits().toFloatArray();
       RoutingDecision decision = routing.route(logits, numExperts());
       if (observer != null) {
-        decision = observer.onRouting(this, logits, decision);
+        decision = checked(observer.onRouting(this, logits, decision), decision.tokens());
       }
       if (pass.parameters() == null) {
         return kernel.mix(pass.manager(), hidden, router.input(), decision, weights, null);
@@ -120,6 +121,37 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
           expertWeights(experts, pass::weight),
           routing.weights(router.logits(), selected(pass.manager(), decision)));
     }
+  }
+
+  /** A hook's mistake must not become an index outside a CUDA array, or a row with two writers. */
+  private RoutingDecision checked(RoutingDecision decision, int tokens) {
+    if (decision.tokens() != tokens) {
+      throw new InvalidInputException(
+          String.format(
+              "The router hook returned a decision for %d tokens in layer %d, which has %d",
+              decision.tokens(), layer, tokens));
+    }
+    for (int token = 0; token < tokens; token++) {
+      for (int rank = 0; rank < decision.topK(); rank++) {
+        int expert = decision.expert(token, rank);
+        boolean repeated = false;
+        for (int earlier = 0; earlier < rank; earlier++) {
+          repeated |= expert != RoutingDecision.NONE && expert == decision.expert(token, earlier);
+        }
+        if (expert < RoutingDecision.NONE || expert >= numExperts() || repeated) {
+          throw new InvalidInputException(
+              String.format(
+                  "The router hook gave token %d expert %d in layer %d, %s",
+                  token,
+                  expert,
+                  layer,
+                  repeated
+                      ? "which it has already"
+                      : "whose experts are 0 to " + (numExperts() - 1)));
+        }
+      }
+    }
+    return decision;
   }
 
   private static NDArray selected(NDManager manager, RoutingDecision decision) {
@@ -163,7 +195,7 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
 
   @Override
   public void retain(int... retained) {
-    Retention.check(layer, numExperts(), routing.topK(), Ints.asList(retained));
+    RetainedExperts.check(layer, numExperts(), routing.topK(), Ints.asList(retained));
     List<Expert> kept = new ArrayList<>();
     List<Integer> keptStored = new ArrayList<>();
     for (int expert : retained) {
@@ -184,40 +216,5 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
     stored = List.copyOf(keptStored);
     weights = inferenceWeights(experts);
     registerAll();
-  }
-
-  /** The rules for subsets of experts. */
-  static final class Retention {
-    private Retention() {}
-
-    /**
-     * Checks a subset.
-     *
-     * @throws InvalidInputException naming the layer, the subset and the cure
-     */
-    static void check(int layer, int numExperts, int topK, List<Integer> retained) {
-      if (retained.size() < topK) {
-        throw new InvalidInputException(
-            String.format(
-                "Layer %d would retain %d experts %s, but every token selects %d; retain at least %d",
-                layer, retained.size(), retained, topK, topK));
-      }
-      int previous = -1;
-      for (int expert : retained) {
-        if (expert < 0 || expert >= numExperts) {
-          throw new InvalidInputException(
-              String.format(
-                  "Layer %d has the experts 0 to %d; expert %d of %s cannot be retained",
-                  layer, numExperts - 1, expert, retained));
-        }
-        if (expert <= previous) {
-          throw new InvalidInputException(
-              String.format(
-                  "The experts that layer %d retains must ascend without repetition, but are %s",
-                  layer, retained));
-        }
-        previous = expert;
-      }
-    }
   }
 }

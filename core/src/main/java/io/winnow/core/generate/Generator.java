@@ -59,6 +59,16 @@ public final class Generator {
     if (prompt.length == 0) {
       throw new InvalidInputException("The prompt has no tokens; give it at least one");
     }
+    if (prompt.length > decoder.maxPositions()) {
+      throw new InvalidInputException(
+          String.format(
+              "A prompt of %d tokens is longer than the model's %d positions; shorten it",
+              prompt.length, decoder.maxPositions()));
+    }
+    if (maxTokens < 1) {
+      throw new InvalidInputException(
+          "The number of new tokens must be at least 1, is " + maxTokens);
+    }
     ImmutableLongArray.Builder generated = ImmutableLongArray.builder();
     int most = Math.min(maxTokens, decoder.maxPositions() - prompt.length);
     long[] input = prompt;

@@ -9,7 +9,7 @@ import org.jspecify.annotations.Nullable;
  * What all layers' attention shares in one forward pass: the positions' rotary factors, the mask,
  * and how many positions are cached already. Not part of the API.
  */
-public final class AttentionContext implements AutoCloseable {
+public final class AttentionContext {
   /**
    * Masks a score without making a row of nothing but masked ones (of a padding token) infinite,
    * and within the range of float16.
@@ -108,18 +108,5 @@ public final class AttentionContext implements AutoCloseable {
       }
     }
     return false;
-  }
-
-  @Override
-  public void close() {
-    rotary.close();
-    if (maskList != null) {
-      maskList.close();
-    }
-    if (mask != null) {
-      mask.close();
-    }
-    cos.close();
-    sin.close();
   }
 }

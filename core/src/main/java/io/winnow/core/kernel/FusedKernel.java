@@ -5,7 +5,6 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.pytorch.jni.IValue;
 import io.winnow.core.RoutingDecision;
-import io.winnow.core.Telemetry;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -23,12 +22,13 @@ public final class FusedKernel implements Kernel, AutoCloseable {
   /**
    * Compiles the methods, in about 0.1 seconds.
    *
+   * @param parent a manager that closes them at the latest
    * @param type the type of the weights they will get
+   * @throws io.winnow.core.InvalidInputException if models do not compute in this type
    */
-  public FusedKernel(DataType type) {
-    Telemetry.off();
-    module = TorchScriptModule.load(SOURCE);
+  public FusedKernel(NDManager parent, DataType type) {
     scalarType = ScalarTypes.of(type);
+    module = TorchScriptModule.load(parent, SOURCE);
     noTensors = DeviceTensor.list(NO_TENSORS);
   }
 

@@ -41,6 +41,13 @@ final class ScalarTypes {
   }
 
   static String deviceName(Device device) {
-    return device.isGpu() ? "cuda:" + device.getDeviceId() : "cpu";
+    if (device.isGpu()) {
+      return "cuda:" + device.getDeviceId();
+    }
+    if (device.equals(Device.cpu())) {
+      return "cpu";
+    }
+    throw new InvalidInputException(
+        "Models run on the CPU and on CUDA devices, not on '" + device + "'");
   }
 }

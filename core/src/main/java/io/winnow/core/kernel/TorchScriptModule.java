@@ -1,7 +1,6 @@
 package io.winnow.core.kernel;
 
-import ai.djl.MalformedModelException;
-import ai.djl.Model;
+import ai.djl.Device;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
@@ -10,6 +9,7 @@ import ai.djl.pytorch.engine.PtNDManager;
 import ai.djl.pytorch.engine.PtSymbolBlock;
 import ai.djl.pytorch.jni.IValue;
 import ai.djl.pytorch.jni.IValueUtils;
+import ai.djl.pytorch.jni.JniUtils;
 import ai.djl.training.ParameterStore;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
@@ -35,25 +35,27 @@ final class TorchScriptModule implements AutoCloseable {
 
   private static final byte[] EMPTY_TUPLE = latin1("\u0080\u0002).");
 
-  private final Model model;
+  private final NDManager manager;
   private final PtSymbolBlock block;
 
-  private TorchScriptModule(Model model) {
-    this.model = model;
-    this.block = (PtSymbolBlock) model.getBlock();
+  private TorchScriptModule(NDManager manager, PtSymbolBlock block) {
+    this.manager = manager;
+    this.block = block;
   }
 
   /** Compiles a resource of this package; takes about 0.1 seconds. The caller closes it. */
-  static TorchScriptModule load(String resource) {
-    Model model = Model.newInstance("winnow-kernel", "PyTorch");
+  static TorchScriptModule load(NDManager parent, String resource) {
+    // The module holds no tensor, so that it may stay on the CPU. DJL's Model.load would copy the
+    // archive to a temporary folder.
+    PtNDManager manager = (PtNDManager) parent.newSubManager(Device.cpu());
     try {
-      model.load(new ByteArrayInputStream(archive(source(resource))));
-      return new TorchScriptModule(model);
-    } catch (IOException | MalformedModelException e) {
-      model.close();
+      InputStream archive = new ByteArrayInputStream(archive(source(resource)));
+      return new TorchScriptModule(manager, JniUtils.loadModule(manager, archive, false, false));
+    } catch (IOException e) {
+      manager.close();
       throw new IllegalStateException("Cannot compile the bundled kernel " + resource, e);
     } catch (RuntimeException e) {
-      model.close();
+      manager.close();
       throw e;
     }
   }
@@ -157,12 +159,6 @@ final class TorchScriptModule implements AutoCloseable {
     }
   }
 
-  boolean runForBoolean(String method, Object... arguments) {
-    try (IValue result = run(method, arguments)) {
-      return result.toBoolean();
-    }
-  }
-
   /**
    * Runs a method outside inference mode, so that its result is an ordinary tensor which autograd
    * accepts. All arguments must be arrays.
@@ -186,6 +182,6 @@ final class TorchScriptModule implements AutoCloseable {
 
   @Override
   public void close() {
-    model.close();
+    manager.close();
   }
 }

@@ -1,6 +1,7 @@
 package io.winnow.core.kernel;
 
 import ai.djl.Device;
+import ai.djl.engine.EngineException;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.index.NDIndex;
@@ -23,11 +24,19 @@ import java.util.Map;
  * mapping lives on for as long as a weight looks into it. Not thread-safe, not part of the API.
  */
 public final class WeightReader implements AutoCloseable {
+  /** What the removable weights' own mappings may take of the 128 TiB a process can address. */
+  private static final long MAX_MAPPED_BYTES = 32L << 40;
+
+  /** Linux allows a process 65,530 mappings by default. */
+  private static final int MAX_MAPPINGS = 16_000;
+
   private final FusedKernel kernel;
   private final NDManager manager;
   private final NDManager mappings;
   private final DataType type;
-  private final Map<Mapping, NDArray> mapped = new HashMap<>();
+  private final Map<Mapping, NDArray> shared = new HashMap<>();
+  private long mappedBytes;
+  private int mappingCount;
 
   /**
    * Creates a reader.
@@ -45,99 +54,134 @@ public final class WeightReader implements AutoCloseable {
   /**
    * Reads one tensor in the wanted type.
    *
-   * @throws InvalidInputException if it is of a type we do not compute with
+   * @throws InvalidInputException if it is of a type we do not compute with, or its file cannot be
+   *     mapped
    */
   public DeviceTensor read(TensorInfo info) {
-    return read(info, type);
+    return read(info, type, false);
   }
 
   /** Reads one tensor in float32, whatever the wanted type; otherwise like {@link #read}. */
   public DeviceTensor readWide(TensorInfo info) {
-    return read(info, DataType.FLOAT32);
+    return read(info, DataType.FLOAT32, false);
   }
 
-  private DeviceTensor read(TensorInfo info, DataType type) {
+  /**
+   * Reads one tensor that may be removed before the others: it gets a mapping of its own, whose
+   * memory comes back when it is closed. Otherwise like {@link #read}.
+   */
+  public DeviceTensor readRemovable(TensorInfo info) {
+    return read(info, type, true);
+  }
+
+  private DeviceTensor read(TensorInfo info, DataType wanted, boolean removable) {
     DataType stored = ScalarTypes.dataTypeOf(info.name(), info.type());
     Shape shape = new Shape(info.shape().stream().mapToLong(Long::longValue).toArray());
     Device device = manager.getDevice();
-    boolean converted = stored != type || device.isGpu();
-    DeviceTensor view = DeviceTensor.owning(view(info, stored).reshape(shape));
-    if (!converted) {
-      return view.attach(manager);
-    }
-    try (view) {
-      return convert(view, type, device);
+    boolean inPlace = stored == wanted && !device.isGpu();
+    try (NDManager scratch = mappings.newSubManager()) {
+      NDArray view = view(scratch, info, stored, inPlace && removable);
+      DeviceTensor tensor = DeviceTensor.owning(view.reshape(shape));
+      if (!inPlace) {
+        tensor = convert(tensor, stored, wanted, device);
+      }
+      return tensor.attach(manager);
     }
   }
 
-  private DeviceTensor convert(DeviceTensor view, DataType type, Device device) {
-    if (type == DataType.BFLOAT16) {
-      return kernel
-          .module()
-          .runForTensor(
-              manager,
-              "convert",
-              view,
-              ScalarTypes.deviceName(device),
-              (long) ScalarTypes.of(type));
+  private DeviceTensor convert(DeviceTensor view, DataType stored, DataType wanted, Device device) {
+    if (!device.isGpu() && wanted != DataType.BFLOAT16) {
+      // DJL's own conversion makes an ordinary tensor, which can be trained.
+      return DeviceTensor.owning((NDArray) view.rawArray().toType(wanted, true));
     }
-    // DJL's own conversion makes an ordinary tensor, which can be trained.
-    NDArray array = view.rawArray().toType(type, true);
-    NDArray moved = array.toDevice(device, false);
-    if (moved != array) {
-      array.close();
+    DeviceTensor converted =
+        kernel
+            .module()
+            .runForTensor(
+                manager,
+                "convert",
+                view,
+                ScalarTypes.deviceName(device),
+                (long) ScalarTypes.of(wanted));
+    if (wanted == DataType.BFLOAT16) {
+      return converted;
     }
-    moved.attach(manager);
-    return DeviceTensor.owning(moved);
+    try (converted) {
+      return DeviceTensor.owning(converted.array().duplicate());
+    }
   }
 
-  private NDArray view(TensorInfo info, DataType stored) {
+  /** Returns the elements in the file, owned by {@code scratch}, {@code [elements]}. */
+  private NDArray view(NDManager scratch, TensorInfo info, DataType stored, boolean ownMapping) {
     int elementBytes = info.type().bytes();
     long elements = info.length() / elementBytes;
     if (info.offset() % elementBytes == 0) {
-      return slice(
-          map(info.file(), ScalarTypes.of(stored), elementBytes),
-          info.offset() / elementBytes,
-          elements);
+      long first = info.offset() / elementBytes;
+      int scalarType = ScalarTypes.of(stored);
+      long end = info.offset() + info.length();
+      if (ownMapping && mappingCount < MAX_MAPPINGS && mappedBytes + end <= MAX_MAPPED_BYTES) {
+        mappingCount++;
+        mappedBytes += end;
+        return slice(
+            scratch, map(scratch, info.file(), scalarType, first + elements), first, elements);
+      }
+      return slice(scratch, share(info.file(), scalarType, elementBytes), first, elements);
     }
-    // The safetensors format does not promise alignment.
-    try (DeviceTensor bytes =
-        DeviceTensor.owning(
-            slice(map(info.file(), ScalarTypes.UINT8, 1), info.offset(), info.length()))) {
+    // The safetensors format does not promise alignment: such a tensor is copied.
+    NDArray bytes =
+        slice(scratch, share(info.file(), ScalarTypes.UINT8, 1), info.offset(), info.length());
+    return kernel
+        .module()
+        .runOutsideInferenceMode(
+            scratch, "reinterpret", bytes, scratch.create((long) ScalarTypes.of(stored)));
+  }
+
+  private static NDArray slice(NDManager manager, NDArray file, long from, long count) {
+    NDArray slice = file.get(new NDIndex().addSliceDim(from, from + count));
+    slice.attach(manager);
+    return slice;
+  }
+
+  private NDArray share(Path file, int scalarType, int elementBytes) {
+    return shared.computeIfAbsent(
+        new Mapping(file, scalarType),
+        key -> map(mappings, file, scalarType, size(file) / elementBytes));
+  }
+
+  private static long size(Path file) {
+    try {
+      return Files.size(file);
+    } catch (IOException e) {
+      throw new UncheckedIOException("Cannot map " + file, e);
+    }
+  }
+
+  private NDArray map(NDManager owner, Path file, int scalarType, long elements) {
+    try (NDManager scratch = owner.newSubManager()) {
       return kernel
           .module()
-          .runForTensor(mappings, "reinterpret", bytes, (long) ScalarTypes.of(stored))
-          .rawArray();
+          .runOutsideInferenceMode(
+              owner,
+              "map_file",
+              scratch.create(file.toAbsolutePath().toString()),
+              scratch.create(elements),
+              scratch.create((long) scalarType));
+    } catch (EngineException e) {
+      String message = String.valueOf(e.getMessage());
+      throw new InvalidInputException(
+          String.format(
+              "The system refuses to map %s, %d bytes (%s). A file that is larger than memory and swap"
+                  + " needs 'vm.overcommit_memory=1' on Linux; sharded files do not",
+              file,
+              size(file),
+              message.lines().filter(line -> line.contains("mmap")).findFirst().orElse(message)),
+          e);
     }
-  }
-
-  private static NDArray slice(NDArray file, long from, long count) {
-    return file.get(new NDIndex().addSliceDim(from, from + count));
-  }
-
-  private NDArray map(Path file, int scalarType, int elementBytes) {
-    return mapped.computeIfAbsent(
-        new Mapping(file, scalarType),
-        key -> {
-          try (NDManager scratch = mappings.newSubManager()) {
-            long elements = Files.size(file) / elementBytes;
-            return kernel
-                .module()
-                .runOutsideInferenceMode(
-                    mappings,
-                    "map_file",
-                    scratch.create(file.toAbsolutePath().toString()),
-                    scratch.create(elements),
-                    scratch.create((long) scalarType));
-          } catch (IOException e) {
-            throw new UncheckedIOException("Cannot map " + file, e);
-          }
-        });
   }
 
   @Override
   public void close() {
-    mapped.clear();
+    shared.clear();
     mappings.close();
   }
 

@@ -16,8 +16,8 @@ class M(Module):
     return torch.from_file(path, False, int(elements), dtype=int(dtype))
 
   # A copy of bytes that start where their type may not: [bytes] -> [elements].
-  def reinterpret(self: __torch__.M, data: Tensor, dtype: int) -> Tensor:
-    return torch.view_copy(torch.clone(data), dtype=dtype)
+  def reinterpret(self: __torch__.M, data: Tensor, dtype: Tensor) -> Tensor:
+    return torch.view_copy(torch.clone(data), dtype=int(dtype))
 
   def convert(self: __torch__.M, x: Tensor, device: str, dtype: int) -> Tensor:
     return torch.to(x, torch.device(device), dtype)

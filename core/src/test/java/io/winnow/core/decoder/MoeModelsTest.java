@@ -3,6 +3,7 @@ package io.winnow.core.decoder;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import ai.djl.Device;
 import ai.djl.Model;
@@ -37,6 +38,7 @@ import io.winnow.core.checkpoint.OutputTensor;
 import io.winnow.core.checkpoint.SafetensorsFile;
 import io.winnow.core.checkpoint.TensorInfo;
 import io.winnow.core.checkpoint.TensorType;
+import io.winnow.core.generate.Generator;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -44,8 +46,11 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.CancellationException;
 import java.util.stream.IntStream;
+import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -344,9 +349,7 @@ class MoeModelsTest {
             Fixtures.everywhere(1, 0, 1),
             "layer 1",
             Fixtures.everywhere(3, 0, 1),
-            "Layer 2",
-            different,
-            "different numbers");
+            "Layer 2");
     bad.forEach(
         (retained, message) -> {
           assertThatThrownBy(() -> float32(checkpoint).optRetained(retained).load())
@@ -363,7 +366,20 @@ class MoeModelsTest {
               .isInstanceOf(InvalidInputException.class)
               .hasMessageContaining(message);
         });
+    assertThatThrownBy(
+            () ->
+                MoeModels.writePruned(
+                    checkpoint,
+                    different,
+                    new Provenance("test", null, 0, null),
+                    folder.resolve("out"),
+                    null))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContaining("different numbers");
     assertThat(folder).isDirectoryNotContaining(path -> !path.equals(checkpoint));
+    try (Model model = float32(checkpoint).optRetained(different).load()) {
+      assertThat(MoeModel.of(model).moeLayers().get(1).numExperts()).isEqualTo(3);
+    }
   }
 
   @Test
@@ -412,7 +428,113 @@ class MoeModelsTest {
                   model.getBlock().forward(store, new NDList(manager.ones(new Shape(1, 2))), false))
           .isInstanceOf(InvalidInputException.class)
           .hasMessageContaining("int64");
+      assertThatThrownBy(
+              () ->
+                  model
+                      .getBlock()
+                      .forward(
+                          store, new NDList(manager.zeros(new Shape(1, 0), DataType.INT64)), false))
+          .isInstanceOf(InvalidInputException.class);
+      NDArray ids = manager.create(new long[] {1, 2}, new Shape(1, 2));
+      assertThatThrownBy(() -> model.getBlock().forward(store, new NDList(ids, ids), false))
+          .isInstanceOf(InvalidInputException.class)
+          .hasMessageContaining("one array");
+      assertThatThrownBy(() -> ((MoeDecoder) model.getBlock()).newCache(-1))
+          .isInstanceOf(InvalidInputException.class)
+          .hasMessageContaining("-1");
     }
+  }
+
+  @Test
+  void aHooksImpossibleDecisionsAreErrors() throws Exception {
+    Path checkpoint = new RandomCheckpoint().write(folder.resolve("model"));
+    TokenSequences sequences = TokenSequences.of(new long[][] {{1, 2}});
+    Map<RoutingDecision, String> bad =
+        Map.of(
+            RoutingDecision.of(2, new int[] {0, 1}, new float[2]), "1 tokens",
+            RoutingDecision.of(2, new int[] {0, 1, 2, 4}, new float[4]), "expert 4",
+            RoutingDecision.of(2, new int[] {0, 1, 2, -2}, new float[4]), "expert -2",
+            RoutingDecision.of(2, new int[] {0, 1, 2, 2}, new float[4]), "already");
+    try (Model model = load(checkpoint)) {
+      bad.forEach(
+          (wrong, message) ->
+              assertThatThrownBy(
+                      () ->
+                          MoeModel.of(model)
+                              .forward(
+                                  sequences,
+                                  new ForwardObserver() {
+                                    @Override
+                                    public RoutingDecision onRouting(
+                                        MoeLayerView layer,
+                                        float[] logits,
+                                        RoutingDecision decision) {
+                                      return wrong;
+                                    }
+                                  }))
+                  .isInstanceOf(InvalidInputException.class)
+                  .hasMessageContaining(message));
+    }
+  }
+
+  @Test
+  void aDeviceThatIsNotThereIsAnError() throws Exception {
+    Path checkpoint = new RandomCheckpoint().write(folder.resolve("model"));
+    assertThatThrownBy(() -> MoeModels.load(checkpoint, Device.gpu(99)))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContaining("gpu(99)");
+  }
+
+  @Test
+  void generationRefusesPromptsThatDoNotFit() throws Exception {
+    Path checkpoint = new RandomCheckpoint().write(folder.resolve("model"));
+    try (Model model = load(checkpoint)) {
+      Generator generator = Generator.of(model).withEndTokens(Set.of());
+      assertThatThrownBy(() -> generator.generate(new long[0], 5))
+          .isInstanceOf(InvalidInputException.class);
+      assertThatThrownBy(() -> generator.generate(new long[65], 5))
+          .isInstanceOf(InvalidInputException.class)
+          .hasMessageContaining("65");
+      assertThatThrownBy(() -> generator.generate(new long[] {1}, 0))
+          .isInstanceOf(InvalidInputException.class);
+      assertThat(generator.generate(new long[60], 100)).hasSize(4);
+      long first = generator.generate(new long[] {1}, 1)[0];
+      assertThat(generator.withEndTokens(Set.of(first)).generate(new long[] {1}, 5))
+          .containsExactly(first);
+      Thread.currentThread().interrupt();
+      assertThatThrownBy(() -> generator.generate(new long[] {1}, 5))
+          .isInstanceOf(CancellationException.class);
+      assertThat(Thread.interrupted()).isTrue();
+    }
+  }
+
+  @Test
+  void retainingFewerExpertsGivesMappedMemoryBack() throws Exception {
+    assumeTrue(Files.isReadable(Path.of("/proc/self/status")));
+    Path checkpoint =
+        new RandomCheckpoint()
+            .type(TensorType.BF16)
+            .set("hidden_size", 256)
+            .set("intermediate_size", 4096)
+            .set("num_local_experts", 8)
+            .write(folder.resolve("model"));
+    long expertBytes = 3L * 256 * 4096 * 2;
+    try (Model model = MoeModels.load(checkpoint, Device.cpu())) {
+      logits(model, LongStream.range(0, 40).toArray());
+      long before = resident("RssFile:");
+      MoeModel.of(model).moeLayers().forEach(layer -> layer.retain(0, 1));
+      assertThat(before - resident("RssFile:"))
+          .as("bytes given back of %d", 2 * 6 * expertBytes)
+          .isGreaterThan(2 * 6 * expertBytes / 2);
+      assertThat(logits(model, 1, 2, 3)).hasSize(150);
+    }
+  }
+
+  private static long resident(String field) throws Exception {
+    return Files.readAllLines(Path.of("/proc/self/status")).stream()
+        .filter(line -> line.startsWith(field))
+        .mapToLong(line -> 1024 * Long.parseLong(line.replaceAll("\\D", "")))
+        .sum();
   }
 
   @Test
@@ -623,6 +745,9 @@ class MoeModelsTest {
         best = fused[100 + i] > fused[100 + best] ? i : best;
       }
       assertThat(best).isEqualTo(4);
+      assertThatThrownBy(() -> MoeModels.save(model, folder.resolve("trained")))
+          .isInstanceOf(InvalidInputException.class)
+          .hasMessageContaining("trained");
     }
   }
 
@@ -745,20 +870,15 @@ class MoeModelsTest {
   }
 
   @Test
-  void djlsOwnFormatHoldsFloat32Only() throws Exception {
+  void djlsOwnFormatIsRefused() throws Exception {
     Path checkpoint = new RandomCheckpoint().write(folder.resolve("model"));
     try (Model model = load(checkpoint)) {
-      model.save(folder.resolve("djl"), "model");
-      assertThat(folder.resolve("djl/model-0000.params")).isNotEmptyFile();
-    }
-    try (Model model =
-        MoeModels.loader(checkpoint)
-            .optDevice(Device.cpu())
-            .optDataType(DataType.BFLOAT16)
-            .load()) {
-      assertThatThrownBy(() -> model.save(folder.resolve("djl2"), "model"))
+      assertThatThrownBy(() -> model.save(folder.resolve("djl"), "model"))
           .isInstanceOf(UnsupportedOperationException.class)
           .hasMessageContaining("MoeModels.save");
+      assertThatThrownBy(() -> model.getBlock().loadParameters(model.getNDManager(), null))
+          .isInstanceOf(UnsupportedOperationException.class)
+          .hasMessageContaining("MoeModels.load");
     }
   }
 

@@ -1,0 +1,110 @@
+package io.winnow.examples;
+
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.classes;
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
+import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
+
+import com.tngtech.archunit.core.importer.ImportOption;
+import com.tngtech.archunit.junit.AnalyzeClasses;
+import com.tngtech.archunit.junit.ArchTest;
+import com.tngtech.archunit.lang.ArchRule;
+import java.util.Collection;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ForkJoinPool;
+import java.util.stream.BaseStream;
+
+/** The rooms of the house, and which may know which. */
+@AnalyzeClasses(packages = "io.winnow", importOptions = ImportOption.DoNotIncludeTests.class)
+class ArchitectureTest {
+  @ArchTest
+  static final ArchRule coreKnowsNobody =
+      noClasses()
+          .that()
+          .resideInAPackage("io.winnow.core..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage(
+              "io.winnow.pruning..", "io.winnow.skipping..", "io.winnow.examples..");
+
+  @ArchTest
+  static final ArchRule pruningAndSkippingDoNotKnowEachOther =
+      slices()
+          .matching("io.winnow.(pruning|skipping)..")
+          .should()
+          .notDependOnEachOther()
+          .allowEmptyShould(true);
+
+  @ArchTest
+  static final ArchRule nobodyKnowsTheExamples =
+      noClasses()
+          .that()
+          .resideOutsideOfPackage("io.winnow.examples..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAPackage("io.winnow.examples..");
+
+  @ArchTest
+  static final ArchRule kernelsAreForTheDecoderAndGenerationOnly =
+      noClasses()
+          .that()
+          .resideOutsideOfPackages(
+              "io.winnow.core.kernel..", "io.winnow.core.decoder..", "io.winnow.core.generate..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAPackage("io.winnow.core.kernel..");
+
+  @ArchTest
+  static final ArchRule onlyKernelsKnowTheEngine =
+      noClasses()
+          .that()
+          .resideOutsideOfPackage("io.winnow.core.kernel..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAPackage("ai.djl.pytorch..");
+
+  @ArchTest
+  static final ArchRule checkpointsAreReadWithoutAnEngine =
+      noClasses()
+          .that()
+          .resideInAPackage("io.winnow.core.checkpoint..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage("ai.djl.ndarray..", "ai.djl.nn..", "ai.djl.engine..");
+
+  @ArchTest
+  static final ArchRule pruningSeesModelsOnlyThroughTheSeam =
+      noClasses()
+          .that()
+          .resideInAPackage("io.winnow.pruning..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage("io.winnow.core.decoder..", "io.winnow.core.checkpoint..");
+
+  @ArchTest
+  static final ArchRule theLibraryStartsNoThread =
+      noClasses()
+          .that()
+          .resideOutsideOfPackage("io.winnow.examples..")
+          .should()
+          .callMethod(Thread.class, "start")
+          .orShould()
+          .dependOnClassesThat()
+          .areAssignableTo(ForkJoinPool.class)
+          .orShould()
+          .dependOnClassesThat()
+          .areAssignableTo(Executors.class)
+          .orShould()
+          .callMethod(Collection.class, "parallelStream")
+          .orShould()
+          .callMethod(BaseStream.class, "parallel");
+
+  @ArchTest
+  static final ArchRule commandsArePrivateToTheExamples =
+      classes()
+          .that()
+          .resideInAPackage("io.winnow.examples..")
+          .and()
+          .haveSimpleNameEndingWith("Command")
+          .should()
+          .bePackagePrivate();
+}
