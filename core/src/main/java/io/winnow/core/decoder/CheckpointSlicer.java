@@ -79,8 +79,17 @@ final class CheckpointSlicer {
     }
   }
 
-  /** Writes the folder {@code target}, which must not exist. */
-  void write(Path target, @Nullable Provenance provenance, @Nullable Progress progress) {
+  /**
+   * Writes the folder {@code target}, which must not exist.
+   *
+   * @param trained tensors to write instead of the source's, under the source's names; gates have
+   *     the retained rows already
+   */
+  void write(
+      Path target,
+      @Nullable Provenance provenance,
+      Map<String, OutputTensor> trained,
+      @Nullable Progress progress) {
     checkUniform();
     if (provenance != null) {
       provenance.warnIfOther(layout.checkpoint().digest());
@@ -88,15 +97,15 @@ final class CheckpointSlicer {
     CheckpointWriter.Builder writer =
         CheckpointWriter.builder(layout.checkpoint())
             .setTarget(target)
-            .setConfig(config(provenance))
-            .setTensors(tensors());
+            .setConfig(config(provenance, !trained.isEmpty()))
+            .setTensors(tensors(trained));
     if (progress != null) {
       writer.optProgress(progress);
     }
     writer.write();
   }
 
-  private List<OutputTensor> tensors() {
+  private List<OutputTensor> tensors(Map<String, OutputTensor> trained) {
     Set<String> dropped = new HashSet<>();
     Map<String, String> renamed = new HashMap<>();
     Map<String, int[]> rows = new HashMap<>();
@@ -120,7 +129,11 @@ final class CheckpointSlicer {
     List<OutputTensor> tensors = new ArrayList<>();
     for (TensorInfo info : layout.checkpoint().tensors().values()) {
       int[] kept = rows.get(info.name());
-      if (kept != null) {
+      OutputTensor changed = trained.get(info.name());
+      if (changed != null) {
+        String name = renamed.getOrDefault(info.name(), info.name());
+        tensors.add(new OutputTensor(name, changed.type(), changed.shape(), changed.segments()));
+      } else if (kept != null) {
         tensors.add(OutputTensor.rows(info, info.name(), kept));
       } else if (!dropped.contains(info.name())) {
         tensors.add(OutputTensor.copyOf(info, renamed.getOrDefault(info.name(), info.name())));
@@ -129,7 +142,7 @@ final class CheckpointSlicer {
     return tensors;
   }
 
-  private JsonObject config(@Nullable Provenance provenance) {
+  private JsonObject config(@Nullable Provenance provenance, boolean trained) {
     JsonObject config = layout.checkpoint().config().json();
     int count = retained.values().iterator().next().size();
     config.addProperty(layout.family().expertCountField(), count);
@@ -140,6 +153,7 @@ final class CheckpointSlicer {
       winnow.addProperty("calibration", provenance.calibration());
       winnow.addProperty("seed", provenance.seed());
     }
+    winnow.addProperty("trained", trained);
     winnow.addProperty("source", layout.checkpoint().digest());
     winnow.addProperty("experts", layout.config().experts());
     JsonObject kept = new JsonObject();

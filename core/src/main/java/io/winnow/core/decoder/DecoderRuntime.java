@@ -7,6 +7,7 @@ import ai.djl.training.ParameterStore;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.kernel.AttentionConfig;
 import io.winnow.core.kernel.AttentionContext;
+import io.winnow.core.kernel.FusedKernel;
 import io.winnow.core.kernel.Kernel;
 import io.winnow.core.kernel.KeyValueCache;
 import io.winnow.core.kernel.ReferenceKernel;
@@ -18,15 +19,18 @@ final class DecoderRuntime {
   private final AttentionConfig attention;
   private final DataType type;
   private final NDManager manager;
-  private final Kernel inference;
+  private final FusedKernel fused;
   private final Kernel training = new ReferenceKernel();
+  private final Kernel inference;
   private final NDArray inverseFrequencies;
 
-  DecoderRuntime(DecoderConfig config, DataType type, NDManager manager, Kernel inference) {
+  DecoderRuntime(
+      DecoderConfig config, DataType type, NDManager manager, FusedKernel fused, boolean useFused) {
     this.config = config;
     this.type = type;
     this.manager = manager;
-    this.inference = inference;
+    this.fused = fused;
+    inference = useFused ? fused : training;
     attention =
         new AttentionConfig(
             config.heads(),
@@ -56,6 +60,10 @@ final class DecoderRuntime {
   /** Returns the model's manager, which owns the weights. */
   NDManager manager() {
     return manager;
+  }
+
+  FusedKernel fusedKernel() {
+    return fused;
   }
 
   Kernel inferenceKernel() {

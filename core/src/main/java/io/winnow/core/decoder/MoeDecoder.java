@@ -17,6 +17,9 @@ import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.checkpoint.Checkpoint;
+import io.winnow.core.checkpoint.OutputTensor;
+import io.winnow.core.checkpoint.Segment;
+import io.winnow.core.checkpoint.TensorType;
 import io.winnow.core.kernel.DeviceTensor;
 import io.winnow.core.kernel.KeyValueCache;
 import java.io.DataInputStream;
@@ -101,9 +104,24 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     return Optional.ofNullable(provenance);
   }
 
-  /** Returns whether the weights may differ from those in the checkpoint. */
-  boolean isTrained() {
-    return trained;
+  /**
+   * Returns the weights under the names they have in the checkpoint, if they may differ from those
+   * there; else nothing. Their memory belongs to {@code manager}.
+   */
+  Map<String, OutputTensor> trainedTensors(NDManager manager) {
+    Map<String, OutputTensor> tensors = new TreeMap<>();
+    if (trained) {
+      for (Parameter parameter : getParameters().values()) {
+        NDArray array = parameter.getArray();
+        String name = parameter.getName();
+        TensorType type = source.tensor(name).type();
+        List<Long> shape = Arrays.stream(array.getShape().getShape()).boxed().toList();
+        Segment bytes =
+            new Segment.BufferSegment(runtime.fusedKernel().bytes(manager, array, type));
+        tensors.put(name, new OutputTensor(name, type, shape, List.of(bytes)));
+      }
+    }
+    return tensors;
   }
 
   /** Returns, per decoder layer, the numbers that its experts have in the checkpoint. */

@@ -15,8 +15,6 @@ import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.checkpoint.TensorInfo;
 import io.winnow.core.checkpoint.TensorType;
 import io.winnow.core.kernel.FusedKernel;
-import io.winnow.core.kernel.Kernel;
-import io.winnow.core.kernel.ReferenceKernel;
 import io.winnow.core.kernel.WeightReader;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -64,11 +62,12 @@ public final class MoeModels {
 
   /**
    * Writes a model that {@link #load} returned, without the experts that were removed since. The
-   * tensors are copied from the folder the model was loaded from, byte for byte.
+   * tensors are copied from the folder the model was loaded from, byte for byte; those of a model
+   * that was trained since are written from memory, in the type that the folder has them in.
    *
    * @param target a folder that does not exist yet; it appears when it is complete
    * @throws InvalidInputException if the target exists or cannot be written, there is too little
-   *     space, or the model was not loaded by this class, or trained since
+   *     space, or the model was not loaded by this class
    */
   public static void save(Model model, Path target) {
     save(model, target, null);
@@ -80,15 +79,11 @@ public final class MoeModels {
       throw new InvalidInputException(
           "Model '" + model.getName() + "' was not loaded by MoeModels and has no checkpoint");
     }
-    if (decoder.isTrained()) {
-      throw new InvalidInputException(
-          "Model '"
-              + model.getName()
-              + "' was trained since it was loaded; writing changed weights is not supported yet, only"
-              + " the source's without some experts");
+    try (NDManager scratch = model.getNDManager().newSubManager()) {
+      new CheckpointSlicer(CheckpointLayout.of(decoder.source()), decoder.stored())
+          .write(
+              target, decoder.provenance().orElse(null), decoder.trainedTensors(scratch), progress);
     }
-    new CheckpointSlicer(CheckpointLayout.of(decoder.source()), decoder.stored())
-        .write(target, decoder.provenance().orElse(null), progress);
   }
 
   /**
@@ -107,7 +102,7 @@ public final class MoeModels {
       Path target,
       @Nullable Progress progress) {
     new CheckpointSlicer(CheckpointLayout.of(Checkpoint.open(source)), new TreeMap<>(retained))
-        .write(target, provenance, progress);
+        .write(target, provenance, Map.of(), progress);
   }
 
   /** Loads a checkpoint folder as a DJL model. Not thread-safe. */
@@ -232,8 +227,7 @@ public final class MoeModels {
         DataType wanted) {
       DecoderConfig config = layout.config();
       FusedKernel kernel = new FusedKernel(manager, wanted);
-      Kernel inference = fused ? kernel : new ReferenceKernel();
-      DecoderRuntime runtime = new DecoderRuntime(config, wanted, manager, inference);
+      DecoderRuntime runtime = new DecoderRuntime(config, wanted, manager, kernel, fused);
       if (progress != null) {
         progress.reset("Loading", config.layers());
       }

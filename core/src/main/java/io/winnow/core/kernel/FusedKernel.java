@@ -5,6 +5,8 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.pytorch.jni.IValue;
 import io.winnow.core.RoutingDecision;
+import io.winnow.core.checkpoint.TensorType;
+import java.nio.ByteBuffer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -221,6 +223,22 @@ public final class FusedKernel implements Kernel, AutoCloseable {
         (long) config.keyValueHeads(),
         capacity,
         (long) config.headSize());
+  }
+
+  /**
+   * Returns an array's elements in the type of a checkpoint, little-endian. The memory belongs to
+   * {@code manager} or the array itself, and must outlive the buffer.
+   *
+   * @param array float32
+   */
+  public ByteBuffer bytes(NDManager manager, NDArray array, TensorType type) {
+    try (DeviceTensor wide = DeviceTensor.borrowing(array)) {
+      int scalar = ScalarTypes.of(ScalarTypes.dataTypeOf(array.getName(), type));
+      return module
+          .runForTensor(manager, "convert", wide, "cpu", (long) scalar)
+          .rawArray()
+          .toByteBuffer(true);
+    }
   }
 
   @Override

@@ -745,9 +745,36 @@ class MoeModelsTest {
         best = fused[100 + i] > fused[100 + best] ? i : best;
       }
       assertThat(best).isEqualTo(4);
-      assertThatThrownBy(() -> MoeModels.save(model, folder.resolve("trained")))
-          .isInstanceOf(InvalidInputException.class)
-          .hasMessageContaining("trained");
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(
+      value = TensorType.class,
+      names = {"F32", "F16", "BF16"})
+  void aTrainedModelIsSavedAsItIsNow(TensorType type) throws Exception {
+    Path checkpoint = new RandomCheckpoint().type(type).write(folder.resolve("model"));
+    Path target = folder.resolve("trained");
+    float[] before;
+    float[] expected;
+    try (Model model = load(checkpoint);
+        NDManager manager = model.getNDManager().newSubManager()) {
+      before = logits(model, 1, 2, 3);
+      MoeModel.of(model).moeLayers().forEach(layer -> layer.retain(1, 2, 3));
+      NDArray ids = manager.create(new long[] {1, 2}, new Shape(1, 2));
+      model.getBlock().forward(new ParameterStore(manager, false), new NDList(ids), true);
+      for (Parameter parameter : model.getBlock().getParameters().values()) {
+        parameter.getArray().setRequiresGradient(false);
+        parameter.getArray().muli(0.5f); // Exact in every type.
+      }
+      expected = logits(model, 1, 2, 3);
+      MoeModels.save(model, target);
+    }
+    assertThat(expected).isNotEqualTo(before);
+    assertThat(Checkpoint.open(target).tensor("lm_head.weight").type()).isEqualTo(type);
+    try (Model model = load(target)) {
+      assertThat(MoeModel.of(model).moeLayers().get(0).numExperts()).isEqualTo(3);
+      assertThat(logits(model, 1, 2, 3)).containsExactly(expected, within(1e-4f));
     }
   }
 
