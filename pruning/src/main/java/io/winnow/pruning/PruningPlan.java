@@ -138,6 +138,9 @@ public final class PruningPlan {
         throw new InvalidInputException(
             file + " has no object 'retained' that gives each layer's experts");
       }
+      if (layers.isEmpty()) {
+        throw new InvalidInputException(file + " names no layer in 'retained'");
+      }
       Map<Integer, List<Integer>> retained = new TreeMap<>();
       for (Map.Entry<String, JsonElement> entry : layers.entrySet()) {
         if (retained.put(layer(entry.getKey()), experts(entry)) != null) {
