@@ -7,6 +7,7 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.index.NDIndex;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
+import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
 import org.jspecify.annotations.Nullable;
 
@@ -76,14 +77,15 @@ final class CalibrationPass {
           System.arraycopy(target, from * width, part, 0, part.length);
           outputs.add(scratch.create(part, new Shape(to - from, width)));
         }
-        place = multiply(scratch, outputs, products, place);
+        place = multiply(layer, scratch, outputs, products, place);
       }
     }
     return products;
   }
 
   /** Appends the upper triangles of G for the tokens of these outputs, each {@code [tokens, d]}. */
-  private static int multiply(NDManager manager, NDList outputs, float[] products, int start) {
+  private static int multiply(
+      MoeLayerView layer, NDManager manager, NDList outputs, float[] products, int start) {
     int place = start;
     int vectors = outputs.size();
     int tokens = (int) outputs.get(0).getShape().get(0);
@@ -101,6 +103,7 @@ final class CalibrationPass {
         double[] gram = stacked.matMul(stacked.transpose(0, 2, 1)).toDoubleArray();
         for (int token = 0; token < to - from; token++) {
           for (int i = 0; i < vectors; i++) {
+            checkFinite(layer, i, gram[(token * vectors + i) * vectors + i]);
             for (int j = i; j < vectors; j++) {
               products[place++] = (float) gram[(token * vectors + i) * vectors + j];
             }
@@ -109,6 +112,19 @@ final class CalibrationPass {
       }
     }
     return place;
+  }
+
+  /** Damage would otherwise go unnoticed where it makes no difference to the loss. */
+  private static void checkFinite(MoeLayerView layer, int expert, double squaredNorm) {
+    if (!Float.isFinite((float) squaredNorm)) {
+      throw new InvalidInputException(
+          String.format(
+              "The output of %s in layer %d is not finite (its squared norm is %s): the model's"
+                  + " weights are damaged",
+              expert < layer.numExperts() ? "expert " + expert : "the unpruned model",
+              layer.layerIndex(),
+              squaredNorm));
+    }
   }
 
   private static NDArray rows(NDManager manager, NDArray array, int from, int to) {

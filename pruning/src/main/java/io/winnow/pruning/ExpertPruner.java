@@ -141,6 +141,7 @@ public final class ExpertPruner {
 
     PruningReport report() {
       List<PruningReport.Layer> layers = progressive ? layerAfterLayer() : allLayersAtOnce();
+      checkInterrupt();
       return new PruningReport(
           retained,
           progressive,
@@ -160,7 +161,7 @@ public final class ExpertPruner {
       Map<Integer, LayerCalibration> calibrations = new HashMap<>();
       model.moeLayers().forEach(layer -> calibrations.put(layer.layerIndex(), calibration(layer)));
       int last = lastLayer();
-      if (withOutputs || method.needsCalibration()) {
+      if (needsForward()) {
         List<TokenSequences> batches = batches();
         start(batches.size());
         for (TokenSequences batch : batches) {
@@ -183,7 +184,6 @@ public final class ExpertPruner {
       }
       List<PruningReport.Layer> layers = new ArrayList<>();
       for (MoeLayerView layer : model.moeLayers()) {
-        checkInterrupt();
         LayerCalibration seen = calibrations.get(layer.layerIndex());
         if (seen != null) {
           layers.add(choose(layer, seen));
@@ -197,7 +197,7 @@ public final class ExpertPruner {
      * pruned already; the target stays what the original model's layer gives.
      */
     private List<PruningReport.Layer> layerAfterLayer() {
-      List<TokenSequences> batches = batches();
+      List<TokenSequences> batches = needsForward() ? batches() : List.of();
       start((long) batches.size() * model.moeLayers().size());
       Map<Integer, List<Integer>> chosen = new HashMap<>();
       List<PruningReport.Layer> layers = new ArrayList<>();
@@ -243,6 +243,14 @@ public final class ExpertPruner {
     }
 
     private PruningReport.Layer choose(MoeLayerView layer, LayerCalibration seen) {
+      checkInterrupt();
+      if (needsForward() && seen.tokens() != sequences.tokens()) {
+        throw new IllegalStateException(
+            String.format(
+                "The model showed layer %d %d of the %d calibration tokens; its forward must show"
+                    + " every MoE layer the input of every token",
+                layer.layerIndex(), seen.tokens(), sequences.tokens()));
+      }
       Stopwatch time = watch(layer);
       time.start();
       PruningMethod.Choice choice = method.choose(seen, retained, seed);
@@ -264,6 +272,10 @@ public final class ExpertPruner {
           choice.exact(),
           choice.losses(),
           time.elapsed());
+    }
+
+    private boolean needsForward() {
+      return withOutputs || method.needsCalibration();
     }
 
     private int lastLayer() {
@@ -310,7 +322,8 @@ public final class ExpertPruner {
     }
   }
 
-  private static void checkInterrupt() {
+  /** Ends a run whose thread was interrupted. Nothing was removed so far. */
+  static void checkInterrupt() {
     if (Thread.currentThread().isInterrupted()) {
       throw new CancellationException("Pruning was interrupted; the model is unchanged");
     }

@@ -7,12 +7,19 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
+import com.google.gson.JsonPrimitive;
+import com.google.gson.Strictness;
+import com.google.gson.stream.JsonReader;
+import com.google.gson.stream.JsonToken;
 import io.winnow.core.InvalidInputException;
 import java.io.IOException;
+import java.io.StringReader;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
 import java.util.List;
+import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
 /** JSON files of this module. */
@@ -22,30 +29,63 @@ final class Json {
 
   private Json() {}
 
+  /**
+   * Reads strict JSON: no lenient syntax, and no name twice in one object.
+   *
+   * @throws InvalidInputException if the file cannot be read or holds no such object
+   */
   static JsonObject read(Path file, String what) {
+    String text;
     try {
-      JsonElement element = JsonParser.parseString(Files.readString(file));
-      if (element instanceof JsonObject object) {
-        return object;
-      }
-      throw new InvalidInputException(file + " is not " + what + ": it is no JSON object");
-    } catch (JsonParseException e) {
-      throw new InvalidInputException(file + " is not " + what + ": " + e.getMessage(), e);
+      text = Files.readString(file);
     } catch (IOException e) {
       throw new InvalidInputException("Cannot read " + what + " from " + file + ": " + e, e);
     }
+    JsonReader reader = new JsonReader(new StringReader(text));
+    reader.setStrictness(Strictness.STRICT);
+    try {
+      if (reader.peek() != JsonToken.BEGIN_OBJECT) {
+        throw new InvalidInputException(file + " is not " + what + ": it is no JSON object");
+      }
+      JsonObject object = object(reader);
+      if (reader.peek() != JsonToken.END_DOCUMENT) {
+        throw new InvalidInputException(file + " is not " + what + ": more follows its end");
+      }
+      return object;
+    } catch (IOException | JsonParseException e) {
+      throw new InvalidInputException(file + " is not " + what + ": " + e.getMessage(), e);
+    }
+  }
+
+  private static JsonObject object(JsonReader reader) throws IOException {
+    JsonObject object = new JsonObject();
+    reader.beginObject();
+    while (reader.hasNext()) {
+      String name = reader.nextName();
+      if (object.has(name)) {
+        throw new JsonParseException("'" + name + "' occurs twice");
+      }
+      object.add(
+          name,
+          reader.peek() == JsonToken.BEGIN_OBJECT
+              ? object(reader)
+              : JsonParser.parseReader(reader));
+    }
+    reader.endObject();
+    return object;
   }
 
   /** Writes beside the file and renames, so that no reader sees half of it. */
   static void write(Path file, JsonElement json) throws IOException {
     Path absolute = file.toAbsolutePath();
     Path parent = absolute.getParent();
-    if (parent == null) {
+    if (parent == null || Files.isDirectory(absolute)) {
       throw new IOException(file + " is not the name of a file");
     }
-    Path temporary = Files.createTempFile(parent, "." + absolute.getFileName(), ".partial");
+    String name = "." + absolute.getFileName() + "." + UUID.randomUUID() + ".partial";
+    Path temporary = parent.resolve(name);
     try {
-      Files.writeString(temporary, GSON.toJson(json) + "\n");
+      Files.writeString(temporary, GSON.toJson(json) + "\n", StandardOpenOption.CREATE_NEW);
       Files.move(temporary, absolute, StandardCopyOption.REPLACE_EXISTING);
     } finally {
       Files.deleteIfExists(temporary);
@@ -58,8 +98,36 @@ final class Json {
     return array;
   }
 
+  /**
+   * Returns a text, or null where there is none.
+   *
+   * @throws JsonParseException if it is something else
+   */
   static @Nullable String stringOrNull(JsonObject json, String name) {
     JsonElement element = json.get(name);
-    return element == null || element.isJsonNull() ? null : element.getAsString();
+    if (element == null || element.isJsonNull()) {
+      return null;
+    }
+    if (element instanceof JsonPrimitive primitive && primitive.isString()) {
+      return primitive.getAsString();
+    }
+    throw new JsonParseException("'" + name + "' is " + element + ", not a text");
+  }
+
+  /**
+   * Returns a whole number.
+   *
+   * @param what names it in messages
+   * @throws JsonParseException if it is anything else
+   */
+  static long wholeNumber(@Nullable JsonElement element, String what) {
+    if (element instanceof JsonPrimitive primitive && primitive.isNumber()) {
+      try {
+        return Long.parseLong(primitive.getAsString());
+      } catch (NumberFormatException e) {
+        throw new JsonParseException(what + " is " + element + ", not a whole number", e);
+      }
+    }
+    throw new JsonParseException(what + " is " + element + ", not a whole number");
   }
 }

@@ -110,7 +110,8 @@ public final class LayerCalibration {
 
   /**
    * Returns the loss of retaining only these experts: how far the layer's output moves, as the
-   * pruned checkpoint will compute it (the gate's other rows deleted).
+   * pruned checkpoint will compute it (the gate's other rows deleted). It is rounded to 41 binary
+   * digits, so that subsets which are equally good by symmetry have the same loss.
    *
    * @param retained ascending
    * @throws IllegalStateException if the experts' outputs were not measured
@@ -131,7 +132,13 @@ public final class LayerCalibration {
         groups.add(difference.squaredNorm());
       }
     }
-    return groups.sumOfRoots();
+    return rounded(groups.sumOfRoots());
+  }
+
+  /** Drops the last 12 binary digits (Veltkamp's splitting). */
+  private static double rounded(double value) {
+    double scaled = value * ((1 << 12) + 1);
+    return scaled - (scaled - value);
   }
 
   /**

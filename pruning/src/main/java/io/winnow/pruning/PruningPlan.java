@@ -3,6 +3,7 @@ package io.winnow.pruning;
 import ai.djl.Model;
 import com.google.common.collect.ImmutableSortedMap;
 import com.google.common.primitives.Ints;
+import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
@@ -129,7 +130,7 @@ public final class PruningPlan {
     JsonObject json = Json.read(file, "a pruning plan");
     try {
       JsonElement version = json.get("version");
-      if (version == null || version.getAsInt() != VERSION) {
+      if (version == null || Json.wholeNumber(version, "'version'") != VERSION) {
         throw new InvalidInputException(
             file + " says version " + version + "; plans of version " + VERSION + " can be read");
       }
@@ -137,27 +138,53 @@ public final class PruningPlan {
         throw new InvalidInputException(
             file + " has no object 'retained' that gives each layer's experts");
       }
+      if (layers.isEmpty()) {
+        throw new InvalidInputException(file + " names no layer in 'retained'");
+      }
       Map<Integer, List<Integer>> retained = new TreeMap<>();
       for (Map.Entry<String, JsonElement> entry : layers.entrySet()) {
-        List<Integer> experts = new ArrayList<>();
-        entry.getValue().getAsJsonArray().forEach(expert -> experts.add(expert.getAsInt()));
-        retained.put(Integer.valueOf(entry.getKey()), experts);
+        if (retained.put(layer(entry.getKey()), experts(entry)) != null) {
+          throw new JsonParseException("layer " + entry.getKey() + " occurs twice");
+        }
       }
+      String method = Json.stringOrNull(json, "method");
       return of(
           retained,
           new Provenance(
-              json.has("method") ? json.get("method").getAsString() : "plan",
+              method == null ? "plan" : method,
               Json.stringOrNull(json, "calibration"),
-              json.has("seed") ? json.get("seed").getAsLong() : 0,
+              json.has("seed") ? Json.wholeNumber(json.get("seed"), "'seed'") : 0,
               Json.stringOrNull(json, "source")));
-    } catch (NumberFormatException
-        | IllegalStateException
-        | UnsupportedOperationException
-        | JsonParseException e) {
+    } catch (JsonParseException e) {
       throw new InvalidInputException(
           file + " is no pruning plan: " + e.getMessage() + "; write one with PruningPlan.write",
           e);
     }
+  }
+
+  private static int layer(String name) {
+    try {
+      return Integer.parseInt(name);
+    } catch (NumberFormatException e) {
+      throw new JsonParseException("'" + name + "' is not the number of a layer", e);
+    }
+  }
+
+  private static List<Integer> experts(Map.Entry<String, JsonElement> layer) {
+    String what = "an expert of layer " + layer.getKey();
+    if (!(layer.getValue() instanceof JsonArray array)) {
+      throw new JsonParseException(
+          "layer " + layer.getKey() + " is " + layer.getValue() + ", not a list of experts");
+    }
+    List<Integer> experts = new ArrayList<>();
+    for (JsonElement element : array) {
+      long expert = Json.wholeNumber(element, what);
+      if (expert != (int) expert) {
+        throw new JsonParseException(what + " is " + expert);
+      }
+      experts.add((int) expert);
+    }
+    return experts;
   }
 
   /** Returns the plan as JSON. */

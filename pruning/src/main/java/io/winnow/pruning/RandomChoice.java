@@ -1,5 +1,6 @@
 package io.winnow.pruning;
 
+import com.google.common.hash.Hashing;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
@@ -27,7 +28,12 @@ final class RandomChoice implements PruningMethod {
   public Choice choose(LayerCalibration layer, int retained, long seed) {
     List<Integer> experts =
         new ArrayList<>(IntStream.range(0, layer.numExperts()).boxed().toList());
-    Collections.shuffle(experts, new Random(31 * seed + layer.layerIndex()));
+    Collections.shuffle(experts, new Random(mix(seed, layer.layerIndex())));
     return new Choice(experts.subList(0, retained).stream().sorted().toList(), false, List.of());
+  }
+
+  /** Neighbouring seeds of {@link Random} draw alike, so that every layer would lose the same. */
+  private static long mix(long seed, int layer) {
+    return Hashing.murmur3_128().newHasher().putLong(seed).putInt(layer).hash().asLong();
   }
 }

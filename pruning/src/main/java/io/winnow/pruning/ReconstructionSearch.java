@@ -59,14 +59,6 @@ final class ReconstructionSearch implements PruningMethod {
     }
     List<SubsetLoss> ordered = losses.ofSize(dropped);
     SubsetLoss best = ordered.get(0);
-    if (!Double.isFinite(best.loss())) {
-      throw new InvalidInputException(
-          "The outputs of the experts in layer "
-              + layer.layerIndex()
-              + " are not finite (the least loss is "
-              + best.loss()
-              + "): the checkpoint's weights are damaged");
-    }
     return new Choice(layer.others(best.dropped()), exact, exact ? ordered : ordered.subList(0, 2));
   }
 
@@ -135,6 +127,7 @@ final class ReconstructionSearch implements PruningMethod {
     }
 
     SubsetLoss of(Collection<Integer> subset) {
+      ExpertPruner.checkInterrupt();
       List<Integer> dropped = subset.stream().sorted().toList();
       return known.computeIfAbsent(
           dropped, key -> new SubsetLoss(key, layer.loss(layer.others(key))));
