@@ -101,7 +101,8 @@ public final class Winnow implements Callable<Integer> {
     commands.setExecutionExceptionHandler(
         (exception, command, result) -> {
           // An interrupt also ends reading and writing, with exceptions of all kinds.
-          if (exception instanceof CancellationException || Thread.interrupted()) {
+          if (exception instanceof CancellationException
+              || Thread.currentThread().isInterrupted()) {
             return fail(command, "interrupted", INTERRUPTED);
           }
           if (exception instanceof InvalidInputException
