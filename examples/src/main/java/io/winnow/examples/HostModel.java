@@ -2,17 +2,16 @@ package io.winnow.examples;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
-import ai.djl.ndarray.NDManager;
 import ai.djl.nn.Activation;
 import ai.djl.nn.core.Linear;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Routing;
-import io.winnow.core.SoftmaxRouting;
 import io.winnow.core.TokenSequences;
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.IntStream;
 
 /**
  * A host application's own model, over its own arrays, made ready to be pruned: here an embedding
@@ -25,10 +24,10 @@ public final class HostModel implements MoeModel, MoeLayerView {
   private List<NDList> experts;
 
   /** Creates a model over the caller's arrays; each expert is its gate, up and down. */
-  public HostModel(NDArray embedding, NDArray router, int topK, List<NDList> experts) {
+  public HostModel(NDArray embedding, NDArray router, Routing routing, List<NDList> experts) {
     this.embedding = embedding;
     this.router = router;
-    this.routing = SoftmaxRouting.of(topK, true);
+    this.routing = routing;
     this.experts = experts;
   }
 
@@ -49,8 +48,7 @@ public final class HostModel implements MoeModel, MoeLayerView {
 
   @Override
   public void forward(TokenSequences sequences, ForwardObserver observer) {
-    try (NDManager scratch = embedding.getManager().newSubManager();
-        NDArray ids = scratch.create(sequences.flatten(0, sequences.count()));
+    try (NDArray ids = embedding.getManager().create(sequences.flatten(0, sequences.count()));
         NDArray hidden = embedding.get(ids)) {
       observer.onInput(this, hidden); // A real model would go on with the layer's output.
     }
@@ -90,7 +88,9 @@ public final class HostModel implements MoeModel, MoeLayerView {
   public void retain(int... retained) {
     List<NDList> all = experts;
     experts = Arrays.stream(retained).mapToObj(all::get).toList();
-    all.stream().filter(e -> experts.stream().noneMatch(k -> k == e)).forEach(NDList::close);
+    IntStream.range(0, all.size())
+        .filter(expert -> Arrays.binarySearch(retained, expert) < 0)
+        .forEach(expert -> all.get(expert).close());
     try (NDArray whole = router;
         NDArray rows = whole.getManager().create(retained)) {
       router = whole.get(rows);

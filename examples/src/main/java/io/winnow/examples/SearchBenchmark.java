@@ -18,6 +18,7 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.RoutingDecision;
+import io.winnow.core.SoftmaxRouting;
 import io.winnow.core.TokenSequences;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningReport;
@@ -108,7 +109,7 @@ final class SearchBenchmark {
     return new HostModel(
         random(manager, vocabulary, hidden, 1),
         random(manager, experts, hidden, 0.1f),
-        topK,
+        SoftmaxRouting.of(topK, true),
         layer);
   }
 

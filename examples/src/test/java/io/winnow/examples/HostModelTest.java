@@ -11,6 +11,7 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
 import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.SoftmaxRouting;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningReport;
 import io.winnow.pruning.SubsetLoss;
@@ -57,7 +58,7 @@ class HostModelTest {
         experts.stream()
             .map(expert -> expert.stream().map(HostModelTest::matrix).toArray(double[][][]::new))
             .toList();
-    model = new HostModel(embeddings, gate, TOP_K, List.copyOf(experts));
+    model = new HostModel(embeddings, gate, SoftmaxRouting.of(TOP_K, true), List.copyOf(experts));
     calibration =
         Calibration.ofTokens(
             new long[][] {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, {39, 30, 5, 17, 20, 21, 22, 23, 24, 1}});
