@@ -28,6 +28,7 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
 import java.util.OptionalLong;
+import java.util.concurrent.CancellationException;
 import java.util.stream.IntStream;
 import java.util.stream.LongStream;
 
@@ -231,6 +232,9 @@ final class SearchBenchmark {
         NDArray original = output(scratch, hidden, logits, List.of());
         List<SubsetLoss> losses = new ArrayList<>();
         for (List<Integer> dropped : subsets(layer.numExperts() - retain, 0, List.of())) {
+          if (Thread.currentThread().isInterrupted()) {
+            throw new CancellationException("The benchmark was interrupted");
+          }
           try (NDManager run = scratch.newSubManager()) {
             NDArray output = output(run, hidden, logits, dropped);
             NDArray change = output.sub(original).toType(DataType.FLOAT64, false);

@@ -327,6 +327,13 @@ class BadInputTest {
   }
 
   @Test
+  void aPromptLongerThanTheModelsPositions() throws Exception {
+    String prompt = Files.readString(Fixtures.TEXT.resolve("code.valid.txt")).substring(0, 9000);
+    assertThat(refusal("generate", "--model", Cli.MODEL, "--prompt", prompt))
+        .contains("more than the model's 512 positions");
+  }
+
+  @Test
   void tokenIdsOutsideTheVocabulary() {
     Path large =
         Cli.writeIds(

@@ -98,7 +98,7 @@ class LauncherTest {
     assertThat(result.out())
         .contains("-Xmx1g", "-Dwinnow.home=" + root.resolve("examples"), "-Dwinnow.terminal=false")
         .endsWith("io.winnow.examples.Winnow", "generate", "--prompt", "two  words *", "");
-    assertThat(result.err()).isEqualToIgnoringWhitespace("Building winnow ...");
+    assertThat(result.err()).startsWith("Building winnow").hasLineCount(1);
   }
 
   @Test

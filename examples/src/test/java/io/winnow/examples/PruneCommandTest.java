@@ -18,6 +18,8 @@ import java.util.Map;
 import java.util.TreeMap;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.DisabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -230,6 +232,15 @@ class PruneCommandTest {
         .allSatisfy(layer -> assertThat(layer.getAsJsonObject().has("losses")).isFalse());
     assertThat(Cli.json(target.resolve("plan.json")).getAsJsonObject("retained").size())
         .isEqualTo(4);
+  }
+
+  @Test
+  @DisabledOnOs(OS.WINDOWS)
+  void reportAndPlanMayBeReadByWhoeverMayReadANewFile() throws Exception {
+    Path ordinary = Files.writeString(folder.resolve("ordinary"), "");
+    assertThat(Files.getPosixFilePermissions(report))
+        .isEqualTo(Files.getPosixFilePermissions(plan))
+        .isEqualTo(Files.getPosixFilePermissions(ordinary));
   }
 
   @ParameterizedTest(name = "{0}")
