@@ -13,6 +13,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.List;
+import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
 /** JSON files of this module. */
@@ -43,7 +44,8 @@ final class Json {
     if (parent == null) {
       throw new IOException(file + " is not the name of a file");
     }
-    Path temporary = Files.createTempFile(parent, "." + absolute.getFileName(), ".partial");
+    // Not createTempFile: its file is private to the owner, and would stay so.
+    Path temporary = parent.resolve("." + absolute.getFileName() + ".partial-" + UUID.randomUUID());
     try {
       Files.writeString(temporary, GSON.toJson(json) + "\n");
       Files.move(temporary, absolute, StandardCopyOption.REPLACE_EXISTING);
