@@ -59,6 +59,12 @@ public final class Generator {
     if (prompt.length == 0) {
       throw new InvalidInputException("The prompt has no tokens; give it at least one");
     }
+    if (prompt.length > decoder.maxPositions()) {
+      throw new InvalidInputException(
+          String.format(
+              "The prompt has %d tokens, more than the model's %d positions; shorten it",
+              prompt.length, decoder.maxPositions()));
+    }
     ImmutableLongArray.Builder generated = ImmutableLongArray.builder();
     int most = Math.min(maxTokens, decoder.maxPositions() - prompt.length);
     long[] input = prompt;
