@@ -1,11 +1,13 @@
 package io.winnow.examples;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeFalse;
 
 import io.winnow.core.Fixtures;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -15,6 +17,8 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.condition.DisabledOnOs;
 import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /** Ctrl-C, as a shell sends it, and an interrupt of the thread. */
 @Timeout(value = 2, unit = TimeUnit.MINUTES)
@@ -40,9 +44,12 @@ class InterruptTest {
         folder.resolve("report.json").toString());
   }
 
-  @Test
+  @ParameterizedTest(name = "SIG{0}")
+  @CsvSource({"INT, 130", "TERM, 143"})
   @DisabledOnOs(OS.WINDOWS)
-  void aSignalEndsTheProcessWithCode130AndLeavesNothingBehind() throws Exception {
+  void aSignalEndsTheProcessWithItsCodeAndLeavesNothingBehind(String signal, int code)
+      throws Exception {
+    assumeFalse(signal.equals("INT") && ignoresInterrupts(), "a background job ignores SIGINT");
     List<String> command =
         new ArrayList<>(
             List.of(
@@ -60,9 +67,9 @@ class InterruptTest {
         line = err.readLine();
       }
       assertThat(line).as("standard error: %s", lines).isNotNull();
-      interrupt(process);
+      kill(signal, process);
       err.lines().forEach(lines::add);
-      assertThat(process.waitFor()).as("standard error: %s", lines).isEqualTo(130);
+      assertThat(process.waitFor()).as("standard error: %s", lines).isEqualTo(code);
       assertThat(lines).contains("winnow: interrupted").noneMatch(text -> text.startsWith("\tat "));
       assertThat(new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8))
           .isEmpty();
@@ -72,9 +79,21 @@ class InterruptTest {
     assertThat(Cli.below(folder)).containsExactly("");
   }
 
-  private static void interrupt(Process process) throws IOException, InterruptedException {
+  /**
+   * Whether this process was told to, and so its children: a shell tells what ends with {@code &}.
+   */
+  private static boolean ignoresInterrupts() throws IOException {
+    Path status = Path.of("/proc/self/status");
+    return Files.exists(status)
+        && Files.readAllLines(status).stream()
+            .filter(line -> line.startsWith("SigIgn:"))
+            .anyMatch(line -> (Long.parseUnsignedLong(line.substring(7).strip(), 16) & 2) != 0);
+  }
+
+  private static void kill(String signal, Process process)
+      throws IOException, InterruptedException {
     int code =
-        new ProcessBuilder("kill", "-INT", String.valueOf(process.pid()))
+        new ProcessBuilder("kill", "-" + signal, String.valueOf(process.pid()))
             .inheritIO()
             .start()
             .waitFor();
