@@ -32,7 +32,9 @@ final class ApplyCommand implements Callable<Integer> {
   private Path out;
 
   @Override
-  public Integer call() {
+  public Integer call() throws Exception {
+    ModelLimits.of(model);
+    Outputs.requireNewCheckpoint("--out", out, model);
     PruningPlan read = PruningPlan.read(plan);
     MoeModels.writePruned(model, read.retained(), read.provenance(), out, new ConsoleProgress());
     System.out.println("Written to " + out);

@@ -75,6 +75,7 @@ final class BenchCommand implements Callable<Integer> {
       @Option(names = "--json", paramLabel = "FILE", description = "result to write as JSON")
           @Nullable Path json)
       throws Exception {
+    Outputs.requireFile("--json", json);
     SearchBenchmark benchmark =
         new SearchBenchmark(hidden, intermediate, experts, topK, tokens, retain, repeat);
     SearchBenchmark.Result result = benchmark.run();

@@ -1,25 +1,59 @@
 package io.winnow.examples;
 
 import ai.djl.util.Progress;
+import java.io.PrintStream;
 import java.util.concurrent.TimeUnit;
+import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
-/** Shows progress in one line of standard error, at most ten times a second. */
+/**
+ * Shows progress on standard error: on a terminal in one line, renewed at most ten times a second;
+ * in a log file as a line at the start, every half minute and at the end.
+ */
 final class ConsoleProgress implements Progress {
-  private static final long PERIOD = TimeUnit.MILLISECONDS.toNanos(100);
+  /** Whether standard error is a terminal: Java cannot tell, examples/bin/winnow can. */
+  private static final String TERMINAL = "winnow.terminal";
 
-  private final boolean terminal = System.console() != null;
+  private static final String CLEAR = "\r\033[K";
+  private static final long TERMINAL_PERIOD = TimeUnit.MILLISECONDS.toNanos(100);
+  private static final long LOG_PERIOD = TimeUnit.SECONDS.toNanos(30);
+
+  private final PrintStream out;
+  private final boolean terminal;
+  private final LongSupplier clock;
   private String message = "";
   private long max;
   private long done;
   private long shown;
+
+  ConsoleProgress() {
+    this(System.err, isTerminal(), System::nanoTime);
+  }
+
+  /** For tests, with a clock in nanoseconds. */
+  ConsoleProgress(PrintStream out, boolean terminal, LongSupplier clock) {
+    this.out = out;
+    this.terminal = terminal;
+    this.clock = clock;
+  }
+
+  static boolean isTerminal() {
+    return Boolean.getBoolean(TERMINAL);
+  }
+
+  /** Removes a line of progress that may stand there, before other output. */
+  static void clear() {
+    if (isTerminal()) {
+      System.err.print(CLEAR);
+    }
+  }
 
   @Override
   public void reset(String newMessage, long newMax, @Nullable String trailingMessage) {
     message = newMessage;
     max = newMax;
     done = 0;
-    shown = 0;
+    show(clock.getAsLong());
   }
 
   @Override
@@ -27,12 +61,13 @@ final class ConsoleProgress implements Progress {
     done = initialProgress;
   }
 
+  /** Also called when the work has failed. */
   @Override
   public void end() {
     if (terminal) {
-      System.err.print("\r\033[K");
-    } else {
-      System.err.println(message + ": done");
+      out.print(CLEAR);
+    } else if (done >= max) {
+      out.println(message + ": done");
     }
   }
 
@@ -44,10 +79,19 @@ final class ConsoleProgress implements Progress {
   @Override
   public void update(long progress, @Nullable String newMessage) {
     done = progress;
-    long now = System.nanoTime();
-    if (terminal && max > 0 && now - shown > PERIOD) {
-      shown = now;
-      System.err.printf("\r\033[K%s: %d of %d (%d %%)", message, done, max, 100 * done / max);
+    long now = clock.getAsLong();
+    if (now - shown >= (terminal ? TERMINAL_PERIOD : LOG_PERIOD)) {
+      show(now);
+    }
+  }
+
+  private void show(long now) {
+    shown = now;
+    String line = max > 0 ? message + ": " + 100 * done / max + " %" : message;
+    if (terminal) {
+      out.print(CLEAR + line);
+    } else {
+      out.println(line);
     }
   }
 }

@@ -50,6 +50,7 @@ final class DemoCommand implements Callable<Integer> {
     Path source = home.resolve("demo").resolve("tiny-mixtral");
     Path text = home.resolve("demo").resolve("text");
     Path target = home.resolve("target").resolve("demo").resolve("tiny-mixtral-r" + RETAIN);
+    ModelLimits.of(source);
     if (Files.exists(target)) {
       MoreFiles.deleteRecursively(target);
     }

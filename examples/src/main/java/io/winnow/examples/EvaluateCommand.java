@@ -2,7 +2,7 @@ package io.winnow.examples;
 
 import ai.djl.Model;
 import com.google.gson.JsonObject;
-import io.winnow.core.MoeModel;
+import io.winnow.core.InvalidInputException;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.evaluate.Perplexity;
 import java.nio.file.Path;
@@ -42,7 +42,7 @@ final class EvaluateCommand implements Callable<Integer> {
   @Option(
       names = "--windows",
       paramLabel = "N",
-      description = "use the first N windows (default: all)")
+      description = "use the first N windows, or all there are if fewer (default: all)")
   private @Nullable Integer windows;
 
   @Option(names = "--json", paramLabel = "FILE", description = "result to write as JSON")
@@ -50,10 +50,14 @@ final class EvaluateCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws Exception {
+    if (windows != null && windows < 1) {
+      throw new InvalidInputException("--windows is " + windows + "; use at least 1");
+    }
+    Outputs.requireFile("--json", json);
+    ModelLimits limits = model.check();
+    TokenSequences tokens =
+        TokenFiles.windows(model.folder(), text, length, limits.maxPositions(), windows);
     try (Model loaded = model.load()) {
-      TokenSequences tokens =
-          TokenFiles.windows(
-              model.folder(), text, length, MoeModel.of(loaded).maxPositions(), windows);
       Perplexity result = Perplexity.of(loaded, tokens, new ConsoleProgress());
       System.out.printf(
           Locale.ROOT,

@@ -5,6 +5,7 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
 import io.winnow.core.ForwardObserver;
+import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.TokenSequences;
@@ -51,10 +52,26 @@ final class ForwardCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
+    if (!TokenFiles.isTokens(input)) {
+      throw new InvalidInputException(
+          "--input is "
+              + input
+              + "; give token ids in a .safetensors file (tensor 'input_ids' [batch, length])");
+    }
+    Outputs.requireNew("--out", out);
+    ModelLimits limits = model.check();
+    TokenSequences sequences =
+        TokenFiles.windows(model.folder(), input, null, limits.maxPositions(), null);
     try (Model loaded = model.load()) {
       MoeDecoder decoder = (MoeDecoder) loaded.getBlock();
-      TokenSequences sequences =
-          TokenFiles.windows(model.folder(), input, null, decoder.maxPositions(), null);
+      if (sequences.tokens() * decoder.vocabularySize() > Integer.MAX_VALUE / 4) {
+        throw new InvalidInputException(
+            "The logits of "
+                + sequences.tokens()
+                + " tokens of a vocabulary of "
+                + decoder.vocabularySize()
+                + " have 2 GiB or more; give fewer or shorter sequences");
+      }
       List<OutputTensor> tensors = new ArrayList<>();
       try (NDManager manager = loaded.getNDManager().newSubManager()) {
         int count = sequences.count();

@@ -1,6 +1,7 @@
 package io.winnow.examples;
 
 import ai.djl.Model;
+import io.winnow.core.InvalidInputException;
 import io.winnow.core.TextTokenizer;
 import io.winnow.core.generate.Generator;
 import java.util.concurrent.Callable;
@@ -37,6 +38,10 @@ final class GenerateCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
+    if (maxTokens < 1) {
+      throw new InvalidInputException("--max-tokens is " + maxTokens + "; use at least 1");
+    }
+    model.check();
     try (TextTokenizer tokenizer = TextTokenizer.open(model.folder());
         Model loaded = model.load()) {
       System.out.println(continuation(loaded, tokenizer, prompt, maxTokens));

@@ -2,6 +2,8 @@ package io.winnow.examples;
 
 import ai.djl.Device;
 import ai.djl.Model;
+import ai.djl.engine.Engine;
+import ai.djl.engine.StandardCapabilities;
 import ai.djl.ndarray.types.DataType;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.decoder.MoeModels;
@@ -35,7 +37,7 @@ final class ModelOptions {
     return model;
   }
 
-  DataType type() {
+  private DataType type() {
     return switch (type) {
       case "float32" -> DataType.FLOAT32;
       case "bfloat16" -> DataType.BFLOAT16;
@@ -46,14 +48,35 @@ final class ModelOptions {
     };
   }
 
-  Device device() {
+  private Device device() {
     if (device.equals("cpu")) {
       return Device.cpu();
     }
-    if (device.matches("gpu\\d{1,3}")) {
-      return Device.gpu(Integer.parseInt(device.substring(3)));
+    if (!device.matches("gpu\\d{1,3}")) {
+      throw new InvalidInputException("--device is '" + device + "'; choose cpu, gpu0, gpu1, ...");
     }
-    throw new InvalidInputException("--device is '" + device + "'; choose cpu, gpu0, gpu1, ...");
+    int number = Integer.parseInt(device.substring(3));
+    Engine engine = Engine.getEngine("PyTorch");
+    if (!engine.hasCapability(StandardCapabilities.CUDA)) {
+      throw new InvalidInputException(
+          "--device is '" + device + "', but this PyTorch is built without CUDA; use --device cpu");
+    }
+    if (number >= engine.getGpuCount()) {
+      throw new InvalidInputException(
+          "--device is '"
+              + device
+              + "', but PyTorch sees "
+              + engine.getGpuCount()
+              + " GPUs, counted from gpu0; use one of them, or --device cpu");
+    }
+    return Device.gpu(number);
+  }
+
+  /** Checks these options, and the checkpoint's configuration and headers; reads no weights. */
+  ModelLimits check() {
+    type();
+    device();
+    return ModelLimits.of(model);
   }
 
   Model load() {

@@ -3,12 +3,10 @@ package io.winnow.examples;
 import ai.djl.Model;
 import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.MoeModel;
 import io.winnow.core.decoder.MoeModels;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningMethod;
 import io.winnow.pruning.PruningReport;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
@@ -25,8 +23,8 @@ import picocli.CommandLine.Option;
     footer = {
       "",
       "Example: 8 -> 6 experts a layer, chosen on code:",
-      "  winnow prune --model Mixtral-8x7B --calib code.txt --retain 6 --out Mixtral-8x7B-r6 \\",
-      "      --report report.json --plan plan.json"
+      "  winnow prune --model Mixtral-8x7B --calib code.txt --retain 6 \\",
+      "      --out Mixtral-8x7B-r6 --report report.json --plan plan.json"
     })
 final class PruneCommand implements Callable<Integer> {
   @Mixin private ModelOptions model;
@@ -104,25 +102,26 @@ final class PruneCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws Exception {
-    PruningMethod chosen = methodOf(method);
-    if (Files.exists(out)) {
-      throw new InvalidInputException(out + " exists already; choose another --out, or remove it");
-    }
+    ExpertPruner pruner =
+        ExpertPruner.builder()
+            .optMethod(methodOf(method))
+            .optProgressive(progressive)
+            .optSequencesPerGroup(groupSequences)
+            .optSeed(seed)
+            .optProgress(new ConsoleProgress())
+            .build();
+    Outputs.requireFile("--report", report, out);
+    Outputs.requireFile("--plan", plan, out);
+    Outputs.requireDifferent("--report", report, "--plan", plan);
+    ModelLimits limits = model.check();
+    Outputs.requireNewCheckpoint("--out", out, model.folder());
+    limits.checkRetain(retain);
+    Calibration calibration =
+        TokenFiles.calibration(
+            model.folder(), calib, sequences, length, limits.maxPositions(), seed);
     try (Model loaded = model.load()) {
-      MoeModel moe = MoeModel.of(loaded);
-      Calibration calibration =
-          TokenFiles.calibration(
-              model.folder(), calib, sequences, length, moe.maxPositions(), seed);
       System.err.println("Calibrating on " + calibration.description());
-      PruningReport result =
-          ExpertPruner.builder()
-              .optMethod(chosen)
-              .optProgressive(progressive)
-              .optSequencesPerGroup(groupSequences)
-              .optSeed(seed)
-              .optProgress(new ConsoleProgress())
-              .build()
-              .pruneInPlace(moe, calibration, retain);
+      PruningReport result = pruner.pruneInPlace(loaded, calibration, retain);
       MoeModels.save(loaded, out, new ConsoleProgress());
       if (report != null) {
         result.write(report);
@@ -136,7 +135,7 @@ final class PruneCommand implements Callable<Integer> {
     return 0;
   }
 
-  static PruningMethod methodOf(String name) {
+  private static PruningMethod methodOf(String name) {
     return PruningMethod.all().stream()
         .filter(method -> method.name().equals(name))
         .findFirst()

@@ -3,7 +3,9 @@ package io.winnow.examples;
 import ai.djl.Device;
 import ai.djl.engine.Engine;
 import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.index.NDIndex;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import com.google.common.base.Stopwatch;
@@ -11,7 +13,13 @@ import com.google.common.math.Quantiles;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import io.winnow.core.Calibration;
+import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.MoeLayerView;
+import io.winnow.core.MoeModel;
+import io.winnow.core.RoutingDecision;
+import io.winnow.core.SoftmaxRouting;
+import io.winnow.core.TokenSequences;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningReport;
 import io.winnow.pruning.SubsetLoss;
@@ -20,7 +28,9 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
 import java.util.OptionalLong;
+import java.util.concurrent.CancellationException;
 import java.util.stream.IntStream;
+import java.util.stream.LongStream;
 
 /**
  * The search of one layer of random weights: ours, which computes every expert once per token,
@@ -42,6 +52,13 @@ final class SearchBenchmark {
         < 1) {
       throw new InvalidInputException("All sizes of the benchmark must be at least 1");
     }
+    if (topK > retain || retain > experts) {
+      throw new InvalidInputException(
+          String.format(
+              "Cannot retain %d of %d experts where a token selects %d; --top-k must be at most"
+                  + " --retain, and that at most --experts",
+              retain, experts, topK));
+    }
     this.hidden = hidden;
     this.intermediate = intermediate;
     this.experts = experts;
@@ -54,8 +71,8 @@ final class SearchBenchmark {
   Result run() {
     try (NDManager manager = NDManager.newBaseManager(Device.cpu(), "PyTorch")) {
       manager.getEngine().setRandomSeed(7);
-      HostModel model = new HostModel(manager, tokens, hidden, intermediate, experts, topK);
-      long[][] ids = {IntStream.range(0, tokens).asLongStream().toArray()};
+      HostModel model = randomModel(manager, tokens);
+      long[][] ids = {LongStream.range(0, tokens).toArray()};
       Calibration calibration = Calibration.ofTokens(ids);
       ExpertPruner pruner = ExpertPruner.builder().build();
       List<Double> ours = new ArrayList<>();
@@ -71,12 +88,34 @@ final class SearchBenchmark {
         extraBytes = memory.peakGrowth();
         System.err.printf(Locale.ROOT, "ours: %.2f s%n", ours.get(i));
         time.reset().start();
-        best = new SubsetRuns(manager, model, retain).best();
+        best = new SubsetRuns(model, retain).best(calibration.sequences());
         theirs.add(time.elapsed().toNanos() / 1e9);
         System.err.printf(Locale.ROOT, "a run per subset: %.2f s%n", theirs.get(i));
       }
       return new Result(this, ours, theirs, report.layers().get(0), best, extraBytes);
     }
+  }
+
+  private HostModel randomModel(NDManager manager, int vocabulary) {
+    float scale = (float) (1 / Math.sqrt(hidden));
+    List<NDList> layer =
+        IntStream.range(0, experts)
+            .mapToObj(
+                expert ->
+                    new NDList(
+                        random(manager, intermediate, hidden, scale),
+                        random(manager, intermediate, hidden, scale),
+                        random(manager, hidden, intermediate, scale)))
+            .toList();
+    return new HostModel(
+        random(manager, vocabulary, hidden, 1),
+        random(manager, experts, hidden, 0.1f),
+        SoftmaxRouting.of(topK, true),
+        layer);
+  }
+
+  private static NDArray random(NDManager manager, int rows, int columns, float scale) {
+    return manager.randomNormal(new Shape(rows, columns)).muli(scale);
   }
 
   /**
@@ -162,26 +201,42 @@ final class SearchBenchmark {
    * The released code's way: mask the gate, run the layer, compare its output, for every subset.
    */
   private static final class SubsetRuns {
-    private final NDManager manager;
-    private final HostModel model;
+    private final MoeModel model;
+    private final MoeLayerView layer;
     private final int retain;
+    private SubsetLoss best = new SubsetLoss(List.of(), Double.NaN);
 
-    SubsetRuns(NDManager manager, HostModel model, int retain) {
-      this.manager = manager;
+    SubsetRuns(MoeModel model, int retain) {
       this.model = model;
+      this.layer = model.moeLayers().get(0);
       this.retain = retain;
     }
 
-    SubsetLoss best() {
-      try (NDManager scratch = manager.newSubManager()) {
-        NDArray hidden = model.hidden(scratch);
-        NDArray logits = model.routerLogits(hidden);
+    SubsetLoss best(TokenSequences sequences) {
+      model.forward(
+          sequences,
+          new ForwardObserver() {
+            @Override
+            public boolean onInput(MoeLayerView seen, NDArray hidden) {
+              best = best(hidden);
+              return false;
+            }
+          });
+      return best;
+    }
+
+    private SubsetLoss best(NDArray hidden) {
+      try (NDManager scratch = hidden.getManager().newSubManager()) {
+        NDArray logits = layer.routerLogits(hidden);
         logits.attach(scratch);
-        NDArray original = layer(scratch, hidden, logits, List.of());
+        NDArray original = output(scratch, hidden, logits, List.of());
         List<SubsetLoss> losses = new ArrayList<>();
-        for (List<Integer> dropped : subsets(model.numExperts() - retain, 0, List.of())) {
+        for (List<Integer> dropped : subsets(layer.numExperts() - retain, 0, List.of())) {
+          if (Thread.currentThread().isInterrupted()) {
+            throw new CancellationException("The benchmark was interrupted");
+          }
           try (NDManager run = scratch.newSubManager()) {
-            NDArray output = layer(run, hidden, logits, dropped);
+            NDArray output = output(run, hidden, logits, dropped);
             NDArray change = output.sub(original).toType(DataType.FLOAT64, false);
             change.attach(run);
             double norm = Math.sqrt(change.square().sum().toDoubleArray()[0]);
@@ -197,7 +252,7 @@ final class SearchBenchmark {
         return List.of(chosen);
       }
       List<List<Integer>> all = new ArrayList<>();
-      for (int expert = from; expert <= model.numExperts() - size; expert++) {
+      for (int expert = from; expert <= layer.numExperts() - size; expert++) {
         List<Integer> more = new ArrayList<>(chosen);
         more.add(expert);
         all.addAll(subsets(size - 1, expert + 1, more));
@@ -206,16 +261,17 @@ final class SearchBenchmark {
     }
 
     /** One run of the layer: each expert computes the tokens that select it. */
-    private NDArray layer(NDManager result, NDArray hidden, NDArray logits, List<Integer> dropped) {
+    private NDArray output(
+        NDManager result, NDArray hidden, NDArray logits, List<Integer> dropped) {
       int tokens = (int) hidden.getShape().get(0);
-      int count = model.numExperts();
+      int count = layer.numExperts();
       float[] values = logits.toFloatArray();
       for (int token = 0; token < tokens; token++) {
         for (int expert : dropped) {
           values[token * count + expert] = -1e30f;
         }
       }
-      var decision = model.routing().route(values, count);
+      RoutingDecision decision = layer.routing().route(values, count);
       NDArray output = result.zeros(new Shape(tokens, hidden.getShape().get(1)));
       for (int expert = 0; expert < count; expert++) {
         List<Long> rows = new ArrayList<>();
@@ -237,12 +293,12 @@ final class SearchBenchmark {
             }
             NDArray input = hidden.get(index);
             input.attach(scratch);
-            NDArray part = model.expertOutput(expert, input);
+            NDArray part = layer.expertOutput(expert, input);
             part.attach(scratch);
             part.muli(scratch.create(factors, new Shape(factors.length, 1)));
             NDArray sum = output.get(index).addi(part);
             sum.attach(scratch);
-            output.set(new ai.djl.ndarray.index.NDIndex("{}", index), sum);
+            output.set(new NDIndex("{}", index), sum);
           }
         }
       }

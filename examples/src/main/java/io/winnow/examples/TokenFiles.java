@@ -4,6 +4,7 @@ import io.winnow.core.Calibration;
 import io.winnow.core.TextTokenizer;
 import io.winnow.core.TokenSequences;
 import java.nio.file.Path;
+import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /** Turns the files of --calib and --text into tokens: .txt, .jsonl or .safetensors. */
@@ -38,7 +39,8 @@ final class TokenFiles {
     return most == null || most >= all.count() ? all : all.slice(0, most);
   }
 
-  private static boolean isTokens(Path file) {
-    return file.toString().endsWith(".safetensors");
+  /** Whether a file's name says that it holds token ids, which need no tokenizer. */
+  static boolean isTokens(Path file) {
+    return file.toString().toLowerCase(Locale.ROOT).endsWith(".safetensors");
   }
 }

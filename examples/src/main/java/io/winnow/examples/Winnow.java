@@ -1,15 +1,17 @@
 package io.winnow.examples;
 
+import com.google.common.util.concurrent.Uninterruptibles;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Telemetry;
 import io.winnow.core.WinnowVersion;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
+import java.nio.file.FileSystemException;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CancellationException;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicBoolean;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 
@@ -17,7 +19,6 @@ import picocli.CommandLine.Command;
 @Command(
     name = "winnow",
     mixinStandardHelpOptions = true,
-    versionProvider = Winnow.Version.class,
     description =
         "Makes Mixture-of-Experts language models smaller: removes experts after training.",
     footer = {
@@ -40,6 +41,7 @@ import picocli.CommandLine.Command;
       BenchCommand.class
     })
 public final class Winnow implements Callable<Integer> {
+  static final int DEFECT = 1;
   static final int BAD_INPUT = 2;
   static final int INTERRUPTED = 130;
 
@@ -63,48 +65,44 @@ public final class Winnow implements Callable<Integer> {
 
   /** Runs a command and exits with its code. */
   public static void main(String[] args) {
-    Telemetry.off();
-    AtomicBoolean finished = new AtomicBoolean();
+    CountDownLatch finished = new CountDownLatch(1);
     Thread main = Thread.currentThread();
     // On Ctrl-C the work is told to stop, and has time to remove what it has half written.
-    Runtime.getRuntime()
-        .addShutdownHook(
-            new Thread(
-                () -> {
-                  if (!finished.get()) {
-                    main.interrupt();
-                    try {
-                      TimeUnit.SECONDS.timedJoin(main, CLEAN_UP_SECONDS);
-                    } catch (InterruptedException e) {
-                      Thread.currentThread().interrupt();
-                    }
-                  }
-                }));
-    int code = run(args);
-    if (code != INTERRUPTED) {
-      finished.set(true);
-      System.exit(code);
+    Runtime.getRuntime().addShutdownHook(new Thread(() -> stop(main, finished)));
+    int code;
+    try {
+      code = run(args);
+    } finally {
+      finished.countDown();
+    }
+    System.exit(code); // After a signal this waits for the process's end, and the signal's code.
+  }
+
+  private static void stop(Thread main, CountDownLatch finished) {
+    if (finished.getCount() > 0) {
+      main.interrupt();
+      var unused =
+          Uninterruptibles.awaitUninterruptibly(finished, CLEAN_UP_SECONDS, TimeUnit.SECONDS);
     }
   }
 
   /** Runs a command and returns its exit code. */
   static int run(String... args) {
+    Telemetry.off();
     CommandLine commands = new CommandLine(new Winnow());
-    commands.setCaseInsensitiveEnumValuesAllowed(true);
+    commands.setExpandAtFiles(false);
+    setVersion(commands);
     commands.setParameterExceptionHandler(
         (exception, arguments) -> {
           CommandLine command = exception.getCommandLine();
-          return fail(
-              command,
-              exception.getMessage()
-                  + " (see '"
-                  + command.getCommandSpec().qualifiedName()
-                  + " --help')",
-              BAD_INPUT);
+          String name = command.getCommandSpec().qualifiedName();
+          return fail(command, message(exception) + " (see '" + name + " --help')", BAD_INPUT);
         });
     commands.setExecutionExceptionHandler(
         (exception, command, result) -> {
-          if (exception instanceof CancellationException) {
+          // An interrupt also ends reading and writing, with exceptions of all kinds.
+          if (exception instanceof CancellationException
+              || Thread.currentThread().isInterrupted()) {
             return fail(command, "interrupted", INTERRUPTED);
           }
           if (exception instanceof InvalidInputException
@@ -112,24 +110,46 @@ public final class Winnow implements Callable<Integer> {
               || exception instanceof UncheckedIOException) {
             return fail(command, message(exception), BAD_INPUT);
           }
+          ConsoleProgress.clear();
           command.getErr().println("A defect of winnow; please report it with this trace:");
           exception.printStackTrace(command.getErr());
-          return 1;
+          return DEFECT;
         });
     return commands.execute(args);
   }
 
+  private static void setVersion(CommandLine command) {
+    command.getCommandSpec().versionProvider(new Version());
+    command.getSubcommands().values().forEach(Winnow::setVersion);
+  }
+
+  private static String message(CommandLine.ParameterException exception) {
+    CommandLine command = exception.getCommandLine();
+    if (exception instanceof CommandLine.UnmatchedArgumentException unmatched
+        && !command.getSubcommands().isEmpty()
+        && !unmatched.getUnmatched().get(0).startsWith("-")) {
+      return "There is no command '"
+          + unmatched.getUnmatched().get(0)
+          + "'; choose one of "
+          + String.join(", ", command.getSubcommands().keySet());
+    }
+    return String.valueOf(exception.getMessage());
+  }
+
   private static String message(Exception exception) {
     Throwable cause = exception.getCause();
-    if (exception instanceof UncheckedIOException && cause != null) {
-      return exception.getMessage() + ": " + cause.getMessage();
+    if (exception instanceof UncheckedIOException && cause instanceof IOException io) {
+      return message(io);
     }
-    return exception instanceof IOException
-        ? exception.getClass().getSimpleName() + ": " + exception.getMessage()
-        : String.valueOf(exception.getMessage());
+    String message = exception.getMessage();
+    // The system's own messages are often a file's name alone.
+    return message == null || exception instanceof FileSystemException
+        ? exception.getClass().getSimpleName() + ": " + message
+        : message;
   }
 
   private static int fail(CommandLine command, String message, int code) {
+    ConsoleProgress.clear();
     PrintWriter err = command.getErr();
     err.println("winnow: " + message.replaceAll("\\s*\\R\\s*", " "));
     err.flush();

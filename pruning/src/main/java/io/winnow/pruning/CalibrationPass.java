@@ -25,7 +25,7 @@ final class CalibrationPass {
    */
   private static final int CPU_TOKENS = 256;
 
-  /** Outputs of all experts in float64 that are multiplied at the same time. */
+  /** Outputs of all experts in float64 that are multiplied at the same time on the CPU. */
   private static final long PRODUCT_BYTES = 4L << 20;
 
   private CalibrationPass() {}
@@ -90,7 +90,8 @@ final class CalibrationPass {
     int vectors = outputs.size();
     int tokens = (int) outputs.get(0).getShape().get(0);
     int width = (int) outputs.get(0).getShape().get(1);
-    int step = (int) Math.max(1, PRODUCT_BYTES / (8L * vectors * width));
+    long bytes = outputs.get(0).getDevice().isGpu() ? OUTPUT_BYTES : PRODUCT_BYTES;
+    int step = (int) Math.max(1, bytes / (8L * vectors * width));
     for (int from = 0; from < tokens; from += step) {
       int to = Math.min(tokens, from + step);
       try (NDManager scratch = manager.newSubManager()) {
@@ -98,7 +99,7 @@ final class CalibrationPass {
         for (NDArray output : outputs) {
           parts.add(rows(scratch, output, from, to));
         }
-        // In float64: experts that are alike make the loss a small difference of large products.
+        // In float64: where experts are alike, the loss is a small difference of large products.
         NDArray stacked = NDArrays.stack(parts, 1).toType(DataType.FLOAT64, false);
         double[] gram = stacked.matMul(stacked.transpose(0, 2, 1)).toDoubleArray();
         for (int token = 0; token < to - from; token++) {

@@ -130,6 +130,7 @@ public final class ExpertPruner {
     private final int retained;
     private final Stopwatch total = Stopwatch.createStarted();
     private final Map<Integer, Stopwatch> times = new HashMap<>();
+    private final @Nullable String source;
     private final boolean withOutputs = method.needsExpertOutputs() || measureLoss;
 
     Run(MoeModel model, Calibration calibration, int retained) {
@@ -137,6 +138,7 @@ public final class ExpertPruner {
       this.calibration = calibration;
       this.retained = retained;
       sequences = calibration.sequences();
+      source = model.sourceDigest().orElse(null); // Before the work, while its files are there.
     }
 
     PruningReport report() {
@@ -152,7 +154,7 @@ public final class ExpertPruner {
               progressive ? method.name() + "-progressive" : method.name(),
               method.needsCalibration() ? calibration.digest() : null,
               seed,
-              model.sourceDigest().orElse(null)),
+              source),
           total.elapsed());
     }
 
@@ -162,6 +164,7 @@ public final class ExpertPruner {
       model.moeLayers().forEach(layer -> calibrations.put(layer.layerIndex(), calibration(layer)));
       int last = lastLayer();
       if (needsForward()) {
+        checkMemory();
         List<TokenSequences> batches = batches();
         start(batches.size());
         for (TokenSequences batch : batches) {
@@ -272,6 +275,25 @@ public final class ExpertPruner {
           choice.exact(),
           choice.losses(),
           time.elapsed());
+    }
+
+    /** All layers' tables exist at the same time, and should not run out of heap after hours. */
+    private void checkMemory() {
+      long bytes = 0;
+      for (MoeLayerView layer : model.moeLayers()) {
+        long n = layer.numExperts();
+        long perToken = n + 2L * layer.routing().topK() + (withOutputs ? n * (n + 1) / 2 : 0);
+        bytes += 4 * perToken * sequences.tokens();
+      }
+      Runtime runtime = Runtime.getRuntime();
+      long available = runtime.maxMemory() - (runtime.totalMemory() - runtime.freeMemory());
+      if (bytes > available) {
+        throw new InvalidInputException(
+            String.format(
+                "Calibrating %d layers on %d tokens keeps %d MiB on the Java heap, which has %d MiB"
+                    + " left; use fewer sequences, the progressive option, or a larger -Xmx",
+                model.moeLayers().size(), sequences.tokens(), bytes >> 20, available >> 20));
+      }
     }
 
     private boolean needsForward() {
@@ -439,7 +461,8 @@ public final class ExpertPruner {
 
     /**
      * Sets whether each layer is judged on inputs from the model whose earlier layers are pruned
-     * already (NAEE, table 6). That runs the model twice per layer instead of once.
+     * already (NAEE, table 6). That runs the model, up to the layer, twice for every layer, instead
+     * of once for all of them.
      */
     public Builder optProgressive(boolean newProgressive) {
       progressive = newProgressive;

@@ -82,8 +82,8 @@ final class Json {
     if (parent == null || Files.isDirectory(absolute)) {
       throw new IOException(file + " is not the name of a file");
     }
-    String name = "." + absolute.getFileName() + "." + UUID.randomUUID() + ".partial";
-    Path temporary = parent.resolve(name);
+    // Not createTempFile: its file is private to the owner, and would stay so.
+    Path temporary = parent.resolve("." + absolute.getFileName() + ".partial-" + UUID.randomUUID());
     try {
       Files.writeString(temporary, GSON.toJson(json) + "\n", StandardOpenOption.CREATE_NEW);
       Files.move(temporary, absolute, StandardCopyOption.REPLACE_EXISTING);

@@ -175,8 +175,7 @@ public final class LayerCalibration {
     private long inGroup;
 
     void add(double squaredNorm) {
-      // Rounding may take an error that is really 0 below it.
-      group += Math.max(0, squaredNorm);
+      group += squaredNorm;
       inGroup++;
       if (inGroup == tokensPerGroup) {
         finish();
@@ -184,7 +183,8 @@ public final class LayerCalibration {
     }
 
     private void finish() {
-      sumOfRoots += Math.sqrt(group);
+      // Rounding may take a sum that is really 0 below it.
+      sumOfRoots += Math.sqrt(Math.max(0, group));
       group = 0;
       inGroup = 0;
     }

@@ -11,6 +11,7 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
+import io.winnow.core.RetainedExperts;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -75,6 +76,7 @@ public final class PruningPlan {
   /** Removes all other experts from a model for good, like {@link #applyTo(Model)}. */
   public void applyTo(MoeModel model) {
     check(model);
+    model.sourceDigest().ifPresent(provenance::warnIfOther);
     for (MoeLayerView layer : model.moeLayers()) {
       List<Integer> experts = retained.get(layer.layerIndex());
       if (experts != null && experts.size() < layer.numExperts()) {
@@ -95,30 +97,13 @@ public final class PruningPlan {
               + layers.keySet()
               + "; was the plan made for another model?");
     }
-    retained.forEach(
-        (index, experts) -> {
-          MoeLayerView layer = layers.get(index);
-          if (layer == null) {
-            return;
-          }
-          if (experts.size() < layer.routing().topK()) {
-            throw new InvalidInputException(
-                String.format(
-                    "The plan retains %s in layer %d, but every token selects %d experts",
-                    experts, index, layer.routing().topK()));
-          }
-          int previous = -1;
-          for (int expert : experts) {
-            if (expert <= previous || expert >= layer.numExperts()) {
-              throw new InvalidInputException(
-                  String.format(
-                      "The plan retains %s in layer %d, which must ascend and be among its experts 0"
-                          + " to %d; was it made for another model, or applied already?",
-                      experts, index, layer.numExperts() - 1));
-            }
-            previous = expert;
-          }
-        });
+    layers.forEach(
+        (index, layer) ->
+            RetainedExperts.check(
+                index,
+                layer.numExperts(),
+                layer.routing().topK(),
+                retained.getOrDefault(index, List.of())));
   }
 
   /**

@@ -62,7 +62,7 @@ public final class Generator {
     if (prompt.length > decoder.maxPositions()) {
       throw new InvalidInputException(
           String.format(
-              "A prompt of %d tokens is longer than the model's %d positions; shorten it",
+              "The prompt has %d tokens, more than the model's %d positions; shorten it",
               prompt.length, decoder.maxPositions()));
     }
     if (maxTokens < 1) {

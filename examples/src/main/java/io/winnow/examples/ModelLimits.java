@@ -1,0 +1,44 @@
+package io.winnow.examples;
+
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.checkpoint.Checkpoint;
+import io.winnow.core.checkpoint.CheckpointConfig;
+import java.nio.file.Path;
+import java.util.OptionalInt;
+
+/**
+ * What a checkpoint's configuration says of a command's numbers before any weight is read. What it
+ * does not say is left to the model.
+ *
+ * @param experts n, per layer
+ * @param topK k, experts per token
+ * @param maxPositions the longest sequence
+ */
+record ModelLimits(OptionalInt experts, OptionalInt topK, int maxPositions) {
+  /** Reads the configuration, and checks the headers of the weights. */
+  static ModelLimits of(Path folder) {
+    CheckpointConfig config = Checkpoint.open(folder).config();
+    return new ModelLimits(
+        config.optInt("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"),
+        config.optInt("num_experts_per_tok", "moe_k"),
+        config.intOr(Integer.MAX_VALUE, "max_position_embeddings"));
+  }
+
+  void checkRetain(int retain) {
+    int least = topK.orElse(1);
+    int most = experts.orElse(Integer.MAX_VALUE);
+    if (retain < least || retain > most) {
+      throw new InvalidInputException(
+          "--retain is "
+              + retain
+              + ", but a layer has "
+              + (experts.isPresent() ? most : "unknown")
+              + " experts and every token selects "
+              + least
+              + "; retain "
+              + least
+              + " to "
+              + most);
+    }
+  }
+}

@@ -1,0 +1,349 @@
+package io.winnow.examples;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.winnow.core.Fixtures;
+import io.winnow.core.TokenSequences;
+import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/**
+ * What a command does with input it cannot use: exit code 2, one line that says what is wrong, and
+ * nothing left behind. In the arguments, MODEL, IDS, TEXT and DIR stand for paths.
+ */
+class BadInputTest {
+  @TempDir private Path folder;
+
+  private Path ids;
+
+  @BeforeEach
+  void write() throws Exception {
+    ids =
+        Cli.writeIds(
+            folder.resolve("ids.safetensors"), Fixtures.naeeTokens("calib.code").slice(0, 2));
+    Files.createDirectory(folder.resolve("there"));
+    Files.writeString(folder.resolve("file"), "");
+    Files.writeString(folder.resolve("empty.txt"), "");
+    Files.writeString(folder.resolve("short.txt"), "def main():\n");
+    Files.writeString(folder.resolve("bad.jsonl"), "{\"text\": \"def\"}\n{\"body\": 1}\n");
+  }
+
+  private Object[] split(String arguments) {
+    return Arrays.stream(arguments.trim().split(" +"))
+        .map(word -> word.replace("MODEL", Cli.MODEL))
+        .map(word -> word.replace("IDS", ids.toString()))
+        .map(word -> word.replace("TEXT", Fixtures.TEXT.resolve("code.calib.txt").toString()))
+        .map(word -> word.replace("DIR", folder.toString()))
+        .toArray();
+  }
+
+  /** Runs a command that must refuse its input before any work, and returns what it says. */
+  private String refusal(Object... args) {
+    List<String> before = Cli.below(folder);
+    Cli.Result result = Cli.run(args);
+    assertThat(result.code()).as(result.err()).isEqualTo(2);
+    assertThat(result.complaints()).as(result.err()).hasSize(1);
+    assertThat(result.err()).doesNotContain("\tat ", "A defect").endsWith("\n");
+    assertThat(result.out()).isEmpty();
+    assertThat(Cli.below(folder)).isEqualTo(before);
+    return result.complaints().get(0);
+  }
+
+  private void assertRefused(String arguments, String message) {
+    assertThat(refusal(split(arguments))).contains(message);
+  }
+
+  @ParameterizedTest(name = "winnow {0}")
+  @CsvSource(
+      delimiter = '|',
+      ignoreLeadingAndTrailingWhitespace = true,
+      value = {
+        "''                       | Say what to do: demo, prune, apply, evaluate, forward",
+        "sift                     | There is no command 'sift'; choose one of demo, prune",
+        "--sift                   | Unknown option: '--sift'",
+        "bench                    | Say what to measure: search",
+        "bench sift               | There is no command 'sift'; choose one of search",
+        "prune                    | Missing required options: '--model=DIR', '--calib=FILE'",
+        "prune --retain six       | Invalid value for option '--retain': 'six' is not an int",
+        "apply --model a --plan b --out c more | Unmatched argument at index 7: 'more'",
+        "apply --model MODEL      | (see 'winnow apply --help')",
+      })
+  void wrongUsage(String arguments, String message) {
+    Object[] args = arguments.isEmpty() ? new Object[0] : split(arguments);
+    assertThat(refusal(args)).contains(message);
+  }
+
+  @ParameterizedTest(name = "prune {0}")
+  @CsvSource(
+      delimiter = '|',
+      ignoreLeadingAndTrailingWhitespace = true,
+      value = {
+        "--out DIR/new --retain 1                  | every token selects 2; retain 2 to 8",
+        "--out DIR/new --retain 9                  | a layer has 8 experts",
+        "--out DIR/new --retain 6 --length 0       | length must be at least 1",
+        "--out DIR/new --retain 6 --length 257     | shorter than the length of 257",
+        "--out DIR/new --retain 6 --length 513     | longer than the model's 512 positions",
+        "--out DIR/new --retain 6 --sequences -1   | sequences must be at least 1, not -1",
+        "--out DIR/new --retain 6 --group-sequences -1 | must not be negative, are -1",
+        "--out DIR/new --retain 6 --method best    | choose one of reconstruction, random",
+        "--out DIR/new --retain 6 --dtype int8     | choose float32, bfloat16 or float16",
+        "--out DIR/new --retain 6 --device tpu     | choose cpu, gpu0, gpu1",
+        "--out DIR/new --retain 6 --device gpu99   | --device is 'gpu99', but",
+        "--out DIR/there --retain 6                | there exists already",
+        "--out DIR/file --retain 6                 | file exists already",
+        "--out DIR/no/new --retain 6               | no for new does not exist; create it",
+        "--out DIR/file/new --retain 6             | does not exist",
+        "--out MODEL/new --retain 6                | is inside the model",
+        "--out DIR/new --retain 6 --report DIR/no/r.json | --report: the folder",
+        "--out DIR/new --retain 6 --plan DIR/no/p.json   | --plan: the folder",
+        "--out DIR/new --retain 6 --plan DIR/there       | there is a folder",
+        "--out DIR/new --retain 6 --plan DIR/new         | is to be a folder already",
+        "--out DIR/new --retain 6 --plan DIR/a --report DIR/there/../a | give two files",
+      })
+  void prune(String arguments, String message) {
+    assertRefused("prune --model MODEL --calib IDS " + arguments, message);
+  }
+
+  @ParameterizedTest(name = "--calib {0}")
+  @CsvSource(
+      delimiter = '|',
+      ignoreLeadingAndTrailingWhitespace = true,
+      value = {
+        "DIR/none.txt              | No such file",
+        "DIR/there                 | Not a file",
+        "DIR/empty.txt             | is empty: it has no tokens",
+        "DIR/short.txt             | fewer than one sequence of 512",
+        "DIR/bad.jsonl             | Line 2 of",
+        "MODEL/model.safetensors   | has no tensor \"input_ids\"",
+      })
+  void calibration(String calib, String message) {
+    assertRefused("prune --model MODEL --calib " + calib + " --retain 6 --out DIR/new", message);
+  }
+
+  @ParameterizedTest(name = "evaluate {0}")
+  @CsvSource(
+      delimiter = '|',
+      ignoreLeadingAndTrailingWhitespace = true,
+      value = {
+        "--text IDS --windows 0            | --windows is 0; use at least 1",
+        "--text IDS --windows -3           | --windows is -3",
+        "--text IDS --length -1            | length must be at least 1, not -1",
+        "--text IDS --length 1             | predicts nothing",
+        "--text IDS --json DIR/no/r.json   | --json: the folder",
+        "--text DIR/empty.txt              | is empty",
+      })
+  void evaluate(String arguments, String message) {
+    assertRefused("evaluate --model MODEL " + arguments, message);
+  }
+
+  @ParameterizedTest(name = "{0}")
+  @CsvSource(
+      delimiter = '|',
+      ignoreLeadingAndTrailingWhitespace = true,
+      value = {
+        "forward --model MODEL --input TEXT --out DIR/new            | give token ids",
+        "forward --model MODEL --input IDS --out DIR/file            | file exists already",
+        "forward --model MODEL --input IDS --out DIR/no/new          | does not exist; create it",
+        "forward --model DIR/none --input IDS --out DIR/new          | none does not exist",
+        "generate --model MODEL --prompt x --max-tokens 0            | --max-tokens is 0",
+        "generate --model MODEL --prompt= --max-tokens 5             | The prompt has no tokens",
+        "bench search --hidden 0                                     | must be at least 1",
+        "bench search --retain 9                                     | Cannot retain 9 of 8",
+        "bench search --top-k 5                                      | where a token selects 5",
+        "bench search --json DIR/no/bench.json                       | --json: the folder",
+        "demo --home DIR                                             | does not exist",
+      })
+  void otherCommands(String arguments, String message) {
+    assertRefused(arguments, message);
+  }
+
+  @ParameterizedTest(name = "{0}")
+  @CsvSource(
+      delimiter = '|',
+      ignoreLeadingAndTrailingWhitespace = true,
+      quoteCharacter = '\0',
+      value = {
+        "{\"version\": 1, \"retained\":                            | is not a pruning plan",
+        "[]                                                        | is no JSON object",
+        "{\"retained\": {\"0\": [0, 1]}}                           | says version null",
+        "{\"version\": 2, \"retained\": {\"0\": [0, 1]}}           | says version 2",
+        "{\"version\": 1}                                          | has no object 'retained'",
+        "{\"version\": 1, \"retained\": {}}                        | at least one layer",
+        "{\"version\": 1, \"retained\": {\"0\": [\"x\"]}}          | is no pruning plan",
+        "{\"version\": 1, \"retained\": {\"0\": 3}}                | is no pruning plan",
+        "{\"version\": 1, \"retained\": {\"0\": [0, 1]}}           | must name every MoE layer",
+        "{\"version\": 1, \"retained\": {\"0\": [1, 0], \"1\": [0, 1], \"2\": [0, 1], \"3\": [0, 1]}} | 0",
+        "{\"version\": 1, \"retained\": {\"0\": [0, 8], \"1\": [0, 1], \"2\": [0, 1], \"3\": [0, 1]}} | 8",
+        "{\"version\": 1, \"retained\": {\"0\": [0], \"1\": [0], \"2\": [0], \"3\": [0]}}             | 2",
+        "{\"version\": 1, \"retained\": {\"0\": [0, 1, 2], \"1\": [0, 1], \"2\": [0, 1], \"3\": [0, 1]}} | same",
+      })
+  void plans(String plan, String message) throws Exception {
+    Files.writeString(folder.resolve("plan.json"), plan);
+    assertRefused("apply --model MODEL --plan DIR/plan.json --out DIR/new", message);
+  }
+
+  @ParameterizedTest(name = "{0}")
+  @ValueSource(
+      strings = {
+        "--plan DIR/none.json --out DIR/new",
+        "--plan DIR/there --out DIR/new",
+        "--plan DIR/plan.json --out DIR/there",
+        "--plan DIR/plan.json --out DIR/no/new",
+        "--plan DIR/plan.json --out MODEL/new",
+      })
+  void placesOfPlans(String arguments) throws Exception {
+    Files.writeString(
+        folder.resolve("plan.json"),
+        "{\"version\":1,\"retained\":{\"0\":[0,1],\"1\":[0,1],\"2\":[0,1],\"3\":[0,1]}}");
+    refusal(split("apply --model MODEL " + arguments));
+    assertThat(Fixtures.TINY_MIXTRAL.resolve("new")).doesNotExist();
+  }
+
+  /** Ways to spoil a copy of the small model. */
+  enum Damage {
+    TRUNCATED("truncated") {
+      @Override
+      void spoil(Path model) throws IOException {
+        try (RandomAccessFile file = new RandomAccessFile(weights(model), "rw")) {
+          file.setLength(file.length() - 1000);
+        }
+      }
+    },
+    HEADER_BEYOND_THE_FILE("header") {
+      @Override
+      void spoil(Path model) throws IOException {
+        try (RandomAccessFile file = new RandomAccessFile(weights(model), "rw")) {
+          file.write(new byte[] {0, 0, 0, 0, 1, 0, 0, 0});
+        }
+      }
+    },
+    INDEX_OUTSIDE_THE_FOLDER("../") {
+      @Override
+      void spoil(Path model) throws IOException {
+        Files.move(model.resolve("model.safetensors"), model.resolveSibling("outside.safetensors"));
+        Files.writeString(
+            model.resolve("model.safetensors.index.json"),
+            "{\"weight_map\": {\"lm_head.weight\": \"../outside.safetensors\"}}");
+      }
+    },
+    ONLY_BIN_FILES(".bin") {
+      @Override
+      void spoil(Path model) throws IOException {
+        Files.move(model.resolve("model.safetensors"), model.resolve("pytorch_model.bin"));
+      }
+    },
+    ONLY_GGUF("gguf") {
+      @Override
+      void spoil(Path model) throws IOException {
+        Files.move(model.resolve("model.safetensors"), model.resolve("mixtral.gguf"));
+      }
+    },
+    NO_CONFIG("config.json") {
+      @Override
+      void spoil(Path model) throws IOException {
+        Files.delete(model.resolve("config.json"));
+      }
+    },
+    CONFIG_IS_NO_JSON("config.json") {
+      @Override
+      void spoil(Path model) throws IOException {
+        Files.writeString(model.resolve("config.json"), "{");
+      }
+    },
+    ANOTHER_FAMILY("'gpt2' in") {
+      @Override
+      void spoil(Path model) throws IOException {
+        edit(model, "\"mixtral\"", "\"gpt2\"");
+      }
+    },
+    WRONG_SHAPES("has the shape") {
+      @Override
+      void spoil(Path model) throws IOException {
+        edit(model, "\"intermediate_size\": 256", "\"intermediate_size\": 255");
+      }
+    },
+    MISSING_TENSORS("has no tensor") {
+      @Override
+      void spoil(Path model) throws IOException {
+        edit(model, "\"num_hidden_layers\": 4", "\"num_hidden_layers\": 5");
+      }
+    };
+
+    private final String message;
+
+    Damage(String message) {
+      this.message = message;
+    }
+
+    abstract void spoil(Path model) throws IOException;
+
+    private static String weights(Path model) {
+      return model.resolve("model.safetensors").toString();
+    }
+
+    private static void edit(Path model, String text, String replacement) throws IOException {
+      Path config = model.resolve("config.json");
+      String content = Files.readString(config);
+      assertThat(content).contains(text);
+      Files.writeString(config, content.replace(text, replacement), StandardCharsets.UTF_8);
+    }
+  }
+
+  @ParameterizedTest(name = "{0}")
+  @EnumSource
+  void damagedCheckpoints(Damage damage) throws Exception {
+    damage.spoil(Cli.copyModel(folder.resolve("model")));
+    Files.writeString(
+        folder.resolve("plan.json"),
+        "{\"version\":1,\"retained\":{\"0\":[0,1],\"1\":[0,1],\"2\":[0,1],\"3\":[0,1]}}");
+    assertRefused(
+        "prune --model DIR/model --calib IDS --retain 6 --out DIR/new --report DIR/report.json",
+        damage.message);
+    assertRefused("apply --model DIR/model --plan DIR/plan.json --out DIR/new", damage.message);
+    assertRefused("evaluate --model DIR/model --text IDS", damage.message);
+  }
+
+  @Test
+  void aModelWithoutTokenizerTakesTokenIdsOnly() throws Exception {
+    Path model = Cli.copyModel(folder.resolve("model"));
+    Files.delete(model.resolve("tokenizer.json"));
+    String message = "tokenizer.json";
+    assertRefused("prune --model DIR/model --calib TEXT --retain 6 --out DIR/new", message);
+    assertRefused("evaluate --model DIR/model --text TEXT", message);
+    assertRefused("generate --model DIR/model --prompt x", message);
+    Cli.succeed(split("evaluate --model DIR/model --text IDS --length 16"));
+  }
+
+  @Test
+  void aPromptLongerThanTheModelsPositions() throws Exception {
+    String prompt = Files.readString(Fixtures.TEXT.resolve("code.valid.txt")).substring(0, 9000);
+    assertThat(refusal("generate", "--model", Cli.MODEL, "--prompt", prompt))
+        .contains("more than the model's 512 positions");
+  }
+
+  @Test
+  void tokenIdsOutsideTheVocabulary() {
+    Path large =
+        Cli.writeIds(
+            folder.resolve("large.safetensors"), TokenSequences.of(new long[][] {{1, 2, 1024, 4}}));
+    for (String command :
+        List.of(
+            "prune --calib " + large + " --retain 6 --out DIR/new",
+            "evaluate --text " + large,
+            "forward --input " + large + " --out DIR/new")) {
+      assertRefused(command + " --model MODEL", "1024");
+    }
+  }
+}

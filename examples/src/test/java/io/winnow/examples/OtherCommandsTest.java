@@ -1,0 +1,95 @@
+package io.winnow.examples;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import ai.djl.Device;
+import ai.djl.Model;
+import ai.djl.ndarray.types.DataType;
+import com.google.gson.JsonObject;
+import io.winnow.core.Fixtures;
+import io.winnow.core.TextTokenizer;
+import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.generate.Generator;
+import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** {@code winnow generate}, {@code winnow bench search} and {@code winnow demo}. */
+class OtherCommandsTest {
+  @TempDir private Path folder;
+
+  @Test
+  void generatePrintsThePromptAndTheGreedyContinuationOfTheLibrary() {
+    String prompt = "def test_";
+    String expected;
+    try (TextTokenizer tokenizer = TextTokenizer.open(Fixtures.TINY_MIXTRAL);
+        Model model =
+            MoeModels.loader(Fixtures.TINY_MIXTRAL)
+                .optDevice(Device.cpu())
+                .optDataType(DataType.FLOAT32)
+                .load()) {
+      long[] ids = tokenizer.encodeWithSpecialTokens(prompt);
+      expected = prompt + tokenizer.decode(Generator.of(model).generate(ids, 20));
+    }
+    for (int run = 0; run < 2; run++) {
+      Cli.Result result =
+          Cli.succeed("generate", "--model", Cli.MODEL, "--prompt", prompt, "--max-tokens", 20);
+      assertThat(result.out()).isEqualTo(expected + System.lineSeparator());
+    }
+  }
+
+  @Test
+  void aPromptMayBeginWithAnAtSign() {
+    assertThat(
+            Cli.succeed(
+                    "generate", "--model", Cli.MODEL, "--prompt", "@" + folder, "--max-tokens", 1)
+                .out())
+        .startsWith("@" + folder);
+  }
+
+  @Test
+  void benchSearchFindsTheSameExpertsAsARunPerSubset() {
+    Path json = folder.resolve("bench.json");
+    Cli.Result result =
+        Cli.succeed(
+            "bench",
+            "search",
+            "--hidden",
+            32,
+            "--intermediate",
+            48,
+            "--experts",
+            6,
+            "--tokens",
+            96,
+            "--retain",
+            3,
+            "--repeat",
+            3,
+            "--json",
+            json);
+    JsonObject object = Cli.json(json);
+    assertThat(object.get("same_choice").getAsBoolean()).isTrue();
+    assertThat(object.get("speedup").getAsDouble()).isPositive();
+    assertThat(object.getAsJsonArray("seconds")).hasSize(3);
+    assertThat(object.getAsJsonArray("baseline_seconds")).hasSize(3);
+    assertThat(object.has("peak_extra_bytes")).isTrue();
+    assertThat(result.out()).contains("speed-up", "same choice: yes", "a run per subset");
+    assertThat(result.err()).contains("ours: ");
+  }
+
+  @Test
+  void demoShowsWhatPruningDoesToTheBundledModel() {
+    Path home = Path.of("").toAbsolutePath();
+    Cli.Result result = Cli.succeed("demo", "--home", home);
+    assertThat(result.out())
+        .containsPattern("experts per layer +8 +6 +-25\\.0 %")
+        .containsPattern("checkpoint, MB +\\d+\\.\\d\\d +\\d+\\.\\d\\d +-\\d")
+        .containsPattern("perplexity on code +\\d+\\.\\d\\d +\\d+\\.\\d\\d +\\+\\d")
+        .containsPattern("perplexity on prose +\\d+\\.\\d\\d +\\d+\\.\\d\\d +\\+\\d")
+        .containsPattern("evaluation, seconds +\\d")
+        .containsPattern("generation, seconds +\\d")
+        .contains("--- 8 experts:", "--- 6 experts:", "def test_");
+    assertThat(home.resolve("target/demo/tiny-mixtral-r6/model.safetensors")).exists();
+  }
+}
