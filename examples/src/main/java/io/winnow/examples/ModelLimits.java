@@ -25,20 +25,17 @@ record ModelLimits(OptionalInt experts, OptionalInt topK, int maxPositions) {
   }
 
   void checkRetain(int retain) {
-    int least = topK.orElse(1);
-    int most = experts.orElse(Integer.MAX_VALUE);
+    if (experts.isEmpty() || topK.isEmpty()) {
+      return;
+    }
+    int least = topK.getAsInt();
+    int most = experts.getAsInt();
     if (retain < least || retain > most) {
       throw new InvalidInputException(
-          "--retain is "
-              + retain
-              + ", but a layer has "
-              + (experts.isPresent() ? most : "unknown")
-              + " experts and every token selects "
-              + least
-              + "; retain "
-              + least
-              + " to "
-              + most);
+          String.format(
+              "--retain is %d, but a layer has %d experts and every token selects %d; retain %d to"
+                  + " %d",
+              retain, most, least, least, most));
     }
   }
 }
