@@ -29,7 +29,9 @@ public interface MoeModel {
    */
   void forward(TokenSequences sequences, ForwardObserver observer);
 
-  /** Returns a digest of the weights the model was made from, if it has one. */
+  /**
+   * Returns a digest of the checkpoint the model was made from, if it still has all its experts.
+   */
   default Optional<String> sourceDigest() {
     return Optional.empty();
   }

@@ -56,7 +56,7 @@ final class CalibrationPass {
     int tokens = (int) hidden.getShape().get(0);
     int width = (int) hidden.getShape().get(1);
     int vectors = layer.numExperts() + (target == null ? 0 : 1);
-    float[] products = new float[tokens * (vectors * (vectors + 1) / 2)];
+    float[] products = new float[Math.multiplyExact(tokens, vectors * (vectors + 1) / 2)];
     int step = (int) Math.max(32, OUTPUT_BYTES / (4L * vectors * width));
     if (!hidden.getDevice().isGpu()) {
       step = Math.min(step, CPU_TOKENS);

@@ -93,9 +93,8 @@ class TinyMixtralPruningTest {
       assertThat(winnow.get("calibration").getAsString()).isEqualTo(calibration.digest());
       assertThat(winnow.get("seed").getAsLong()).isEqualTo(11);
       assertThat(winnow.get("version").getAsString()).isEqualTo(WinnowVersion.get());
-      assertThat(winnow.get("source").getAsString())
-          .isEqualTo(MoeModel.of(model).sourceDigest().orElseThrow())
-          .isEqualTo(report.provenance().source());
+      assertThat(winnow.get("source").getAsString()).isEqualTo(report.provenance().source());
+      assertThat(MoeModel.of(model).sourceDigest()).as("of a pruned model").isEmpty();
       assertThat(storedNumbers(winnow)).isEqualTo(retained(report));
     }
     try (Model reloaded = load(target, DataType.valueOf(type))) {

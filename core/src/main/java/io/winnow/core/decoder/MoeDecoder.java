@@ -148,7 +148,10 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
 
   @Override
   public Optional<String> sourceDigest() {
-    return Optional.of(source.digest());
+    // What is chosen now counts the experts that are left, not those of the checkpoint.
+    boolean whole =
+        stored().values().stream().allMatch(experts -> experts.size() == config().experts());
+    return whole ? Optional.of(source.digest()) : Optional.empty();
   }
 
   @Override
