@@ -180,7 +180,7 @@ class BadInputTest {
         "{\"retained\": {\"0\": [0, 1]}}                           | says version null",
         "{\"version\": 2, \"retained\": {\"0\": [0, 1]}}           | says version 2",
         "{\"version\": 1}                                          | has no object 'retained'",
-        "{\"version\": 1, \"retained\": {}}                        | at least one layer",
+        "{\"version\": 1, \"retained\": {}}                        | names no layer",
         "{\"version\": 1, \"retained\": {\"0\": [\"x\"]}}          | is no pruning plan",
         "{\"version\": 1, \"retained\": {\"0\": 3}}                | is no pruning plan",
         "{\"version\": 1, \"retained\": {\"0\": [0, 1]}}           | must name every MoE layer",
