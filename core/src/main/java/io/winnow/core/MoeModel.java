@@ -30,6 +30,16 @@ public interface MoeModel {
   void forward(TokenSequences sequences, ForwardObserver observer);
 
   /**
+   * Returns the hooks that the model asks after each layer's routing, in every forward pass.
+   *
+   * @throws UnsupportedOperationException if the model asks none
+   */
+  default RouterHooks routerHooks() {
+    throw new UnsupportedOperationException(
+        getClass().getName() + " has no router hooks; let it hold a RouterHooks and ask it");
+  }
+
+  /**
    * Returns a digest of the checkpoint the model was made from, if it still has all its experts.
    */
   default Optional<String> sourceDigest() {

@@ -38,6 +38,14 @@ public interface Routing {
   Routing retain(int... retained);
 
   /**
+   * Returns whether a token's weights may be compared with each other, so that a small one means a
+   * small contribution. Where each has a scale of its own, skipping by weight makes no sense.
+   */
+  default boolean hasComparableWeights() {
+    return true;
+  }
+
+  /**
    * Returns whether the weights of the selected experts depend on their own logits only. Then a
    * token that loses none of its selected experts is not affected by a removal at all.
    */

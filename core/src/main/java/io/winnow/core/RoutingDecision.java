@@ -3,6 +3,8 @@ package io.winnow.core;
 import static com.google.common.base.Preconditions.checkArgument;
 import static com.google.common.base.Preconditions.checkElementIndex;
 
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.types.DataType;
 import java.util.Arrays;
 
 /**
@@ -41,6 +43,26 @@ public final class RoutingDecision {
         weights.length,
         topK);
     return new RoutingDecision(topK, experts.clone(), weights.clone());
+  }
+
+  /**
+   * Creates a decision from a host's own arrays.
+   *
+   * @param experts {@code [tokens, topK]} int32 or int64, {@link #NONE} where there is none
+   * @param weights {@code [tokens, topK]} float32
+   */
+  public static RoutingDecision of(NDArray experts, NDArray weights) {
+    checkArgument(
+        experts.getShape().dimension() == 2 && experts.getShape().equals(weights.getShape()),
+        "Experts %s and weights %s must both be [tokens, topK]",
+        experts.getShape(),
+        weights.getShape());
+    int[] ids =
+        experts.getDataType() == DataType.INT32
+            ? experts.toIntArray()
+            : Arrays.stream(experts.toLongArray()).mapToInt(Math::toIntExact).toArray();
+    return new RoutingDecision(
+        Math.toIntExact(experts.getShape().get(1)), ids, weights.toFloatArray());
   }
 
   /** Creates a decision from arrays that nobody else keeps. */

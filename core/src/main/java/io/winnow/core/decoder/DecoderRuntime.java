@@ -5,6 +5,7 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.training.ParameterStore;
 import io.winnow.core.ForwardObserver;
+import io.winnow.core.RouterHooks;
 import io.winnow.core.kernel.AttentionConfig;
 import io.winnow.core.kernel.AttentionContext;
 import io.winnow.core.kernel.FusedKernel;
@@ -23,6 +24,7 @@ final class DecoderRuntime {
   private final Kernel training = new ReferenceKernel();
   private final Kernel inference;
   private final NDArray inverseFrequencies;
+  private final RouterHooks hooks = new RouterHooks();
 
   DecoderRuntime(
       DecoderConfig config, DataType type, NDManager manager, FusedKernel fused, boolean useFused) {
@@ -55,6 +57,10 @@ final class DecoderRuntime {
 
   DataType type() {
     return type;
+  }
+
+  RouterHooks hooks() {
+    return hooks;
   }
 
   /** Returns the model's manager, which owns the weights. */

@@ -15,6 +15,7 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
+import io.winnow.core.RouterHooks;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.checkpoint.OutputTensor;
@@ -144,6 +145,11 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
   @Override
   public int maxPositions() {
     return config().maxPositions();
+  }
+
+  @Override
+  public RouterHooks routerHooks() {
+    return runtime.hooks();
   }
 
   @Override

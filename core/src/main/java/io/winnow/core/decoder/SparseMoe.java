@@ -110,6 +110,9 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
       if (observer != null) {
         decision = checked(observer.onRouting(this, logits, decision), decision.tokens());
       }
+      if (runtime().hooks().isActive()) {
+        decision = checked(runtime().hooks().apply(this, logits, decision), decision.tokens());
+      }
       if (pass.parameters() == null) {
         return kernel.mix(pass.manager(), hidden, router.input(), decision, weights, null);
       }
