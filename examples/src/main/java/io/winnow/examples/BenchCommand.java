@@ -1,10 +1,15 @@
 package io.winnow.examples;
 
+import ai.djl.Model;
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.checkpoint.TensorType;
+import io.winnow.skipping.SkipPolicy;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** {@code winnow bench}. */
@@ -83,6 +88,126 @@ final class BenchCommand implements Callable<Integer> {
     if (json != null) {
       Json.write(json, result.toJson());
     }
+    return 0;
+  }
+
+  @Command(
+      name = "decode",
+      mixinStandardHelpOptions = true,
+      description = "Prefill and decoding of random prompts, with and without skipping.",
+      footer = {
+        "",
+        "Example:",
+        "  winnow bench checkpoint --out random-mixtral",
+        "  winnow bench decode --model random-mixtral --dtype bfloat16 --prompt-tokens 64 --tokens 64"
+      })
+  Integer decode(
+      @Mixin ModelOptions model,
+      @Mixin SkipOptions skip,
+      @Option(
+              names = "--prompt-tokens",
+              paramLabel = "N",
+              defaultValue = "64",
+              description = "tokens of each prompt (default: ${DEFAULT-VALUE})")
+          int promptTokens,
+      @Option(
+              names = "--tokens",
+              paramLabel = "N",
+              defaultValue = "64",
+              description = "new tokens of each sequence, at least 2 (default: ${DEFAULT-VALUE})")
+          int tokens,
+      @Option(
+              names = "--batch",
+              paramLabel = "B",
+              defaultValue = "1",
+              description = "sequences at a time (default: ${DEFAULT-VALUE})")
+          int batch,
+      @Option(
+              names = "--threads",
+              paramLabel = "T",
+              description = "threads of the engine (default: all cores)")
+          @Nullable Integer threads,
+      @Option(
+              names = "--repeat",
+              paramLabel = "R",
+              defaultValue = "5",
+              description = "rounds; the median counts (default: ${DEFAULT-VALUE})")
+          int repeat,
+      @Option(names = "--json", paramLabel = "FILE", description = "result to write as JSON")
+          @Nullable Path json)
+      throws Exception {
+    if (promptTokens < 1 || tokens < 2 || batch < 1 || repeat < 1) {
+      throw new InvalidInputException(
+          "--prompt-tokens, --batch and --repeat must be at least 1, --tokens at least 2");
+    }
+    if (threads != null) {
+      if (threads < 1) {
+        throw new InvalidInputException("--threads is " + threads + "; use at least 1");
+      }
+      System.setProperty("ai.djl.pytorch.num_threads", threads.toString());
+    }
+    Outputs.requireFile("--json", json);
+    SkipPolicy policy = skip.policy();
+    model.check();
+    try (Model loaded = model.load()) {
+      DecodeBenchmark.Result result =
+          new DecodeBenchmark(
+                  loaded, skip.isGiven() ? policy : null, batch, promptTokens, tokens, repeat)
+              .run();
+      System.out.print(result.table());
+      if (json != null) {
+        Json.write(json, result.toJson());
+      }
+    }
+    return 0;
+  }
+
+  @Command(
+      name = "checkpoint",
+      mixinStandardHelpOptions = true,
+      description = "Writes a Mixtral checkpoint of random weights to measure with.",
+      footer = {"", "Example:", "  winnow bench checkpoint --out random-mixtral --layers 4"})
+  Integer checkpoint(
+      @Option(names = "--out", required = true, paramLabel = "DIR", description = "folder to write")
+          Path out,
+      @Option(
+              names = "--layers",
+              defaultValue = "4",
+              description = "layers (default: ${DEFAULT-VALUE})")
+          int layers,
+      @Option(
+              names = "--hidden",
+              defaultValue = "1024",
+              description = "hidden size, a multiple of 128 (default: ${DEFAULT-VALUE})")
+          int hidden,
+      @Option(
+              names = "--intermediate",
+              defaultValue = "3584",
+              description = "intermediate size (default: ${DEFAULT-VALUE})")
+          int intermediate,
+      @Option(
+              names = "--experts",
+              defaultValue = "8",
+              description = "experts (default: ${DEFAULT-VALUE})")
+          int experts,
+      @Option(
+              names = "--vocabulary",
+              defaultValue = "1024",
+              description = "vocabulary (default: ${DEFAULT-VALUE})")
+          int vocabulary,
+      @Option(
+              names = "--stored",
+              paramLabel = "TYPE",
+              defaultValue = "BF16",
+              description = "BF16 or F32 (default: ${DEFAULT-VALUE})")
+          TensorType stored)
+      throws Exception {
+    if (stored != TensorType.BF16 && stored != TensorType.F32) {
+      throw new InvalidInputException("--stored is " + stored + "; choose BF16 or F32");
+    }
+    Outputs.requireNew("--out", out);
+    new RandomCheckpoint(layers, hidden, intermediate, experts, vocabulary, stored).write(out);
+    System.out.println("Written to " + out);
     return 0;
   }
 }

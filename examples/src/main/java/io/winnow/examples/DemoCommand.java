@@ -12,12 +12,17 @@ import io.winnow.core.TokenSequences;
 import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.decoder.MoeModels;
 import io.winnow.core.evaluate.Perplexity;
+import io.winnow.core.generate.Generator;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningReport;
+import io.winnow.skipping.SkipCounter;
+import io.winnow.skipping.SkipPolicy;
+import io.winnow.skipping.SkipStatistics;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -27,7 +32,8 @@ import picocli.CommandLine.Option;
     name = "demo",
     mixinStandardHelpOptions = true,
     description =
-        "Prunes the bundled small model from 8 to 6 experts a layer, and shows what that does.",
+        "Prunes the bundled small model from 8 to 6 experts a layer, skips experts while generating, and"
+            + " shows what that does.",
     footer = {"", "Example:", "  winnow demo"})
 final class DemoCommand implements Callable<Integer> {
   private static final int RETAIN = 6;
@@ -35,6 +41,7 @@ final class DemoCommand implements Callable<Integer> {
   private static final int LENGTH = 256;
   private static final int WINDOWS = 64;
   private static final int NEW_TOKENS = 48;
+  private static final int SPEED_RUNS = 5;
   private static final List<String> PROMPTS =
       List.of("def test_", "    def __init__(self", "The compiler");
 
@@ -60,10 +67,10 @@ final class DemoCommand implements Callable<Integer> {
     try (TextTokenizer tokenizer = TextTokenizer.open(source)) {
       TokenSequences code = windows(source, text.resolve("code.valid.txt"));
       TokenSequences prose = windows(source, text.resolve("prose.valid.txt"));
+      Calibration calibration =
+          Calibration.ofText(tokenizer, text.resolve("code.calib.txt"), SEQUENCES, LENGTH);
       try (Model model = load(source)) {
-        before = outcome(source, model, tokenizer, code, prose);
-        Calibration calibration =
-            Calibration.ofText(tokenizer, text.resolve("code.calib.txt"), SEQUENCES, LENGTH);
+        before = outcome(source, model, tokenizer, calibration, code, prose);
         System.err.println("Calibrating on code: " + calibration.description());
         PruningReport report = ExpertPruner.prune(model, calibration, RETAIN);
         MoeModels.save(model, target);
@@ -72,7 +79,7 @@ final class DemoCommand implements Callable<Integer> {
       }
       System.err.println("Reloading " + target);
       try (Model model = load(target)) {
-        after = outcome(target, model, tokenizer, code, prose);
+        after = outcome(target, model, tokenizer, calibration, code, prose);
       }
     }
     System.out.println();
@@ -101,13 +108,17 @@ final class DemoCommand implements Callable<Integer> {
       double codePerplexity,
       double prosePerplexity,
       double evaluationSeconds,
-      double generationSeconds,
-      List<String> texts) {}
+      double tokensPerSecond,
+      List<String> texts,
+      SkipStatistics skipped,
+      double codePerplexitySkipping,
+      double tokensPerSecondSkipping) {}
 
   private static Outcome outcome(
       Path folder,
       Model model,
       TextTokenizer tokenizer,
+      Calibration calibration,
       TokenSequences code,
       TokenSequences prose) {
     System.err.println("Evaluating " + folder.getFileName());
@@ -115,19 +126,40 @@ final class DemoCommand implements Callable<Integer> {
     double codePerplexity = Perplexity.of(model, code).perplexity();
     double prosePerplexity = Perplexity.of(model, prose).perplexity();
     double evaluation = time.elapsed().toNanos() / 1e9;
-    time.reset().start();
     List<String> texts =
         PROMPTS.stream()
             .map(prompt -> GenerateCommand.continuation(model, tokenizer, prompt, NEW_TOKENS))
             .toList();
+    double tokensPerSecond = tokensPerSecond(model, tokenizer);
+    MoeModel moe = MoeModel.of(model);
+    SkipPolicy policy = SkipPolicy.calibrate(model, calibration);
+    SkipCounter counter = new SkipCounter();
+    moe.routerHooks().set(policy.asHook(counter));
+    double skippingPerplexity = Perplexity.of(model, code).perplexity();
+    moe.routerHooks().set(policy.asHook());
+    double skippingTokensPerSecond = tokensPerSecond(model, tokenizer);
+    moe.routerHooks().set(null);
     return new Outcome(
-        MoeModel.of(model).moeLayers().get(0).numExperts(),
+        moe.moeLayers().get(0).numExperts(),
         Checkpoint.open(folder).bytes(),
         codePerplexity,
         prosePerplexity,
         evaluation,
-        time.elapsed().toNanos() / 1e9,
-        texts);
+        tokensPerSecond,
+        texts,
+        counter.snapshot(),
+        skippingPerplexity,
+        skippingTokensPerSecond);
+  }
+
+  private static double tokensPerSecond(Model model, TextTokenizer tokenizer) {
+    long[] prompt = tokenizer.encode(PROMPTS.get(0));
+    Generator endless = Generator.of(model).withEndTokens(Set.of());
+    Stopwatch time = Stopwatch.createStarted();
+    for (int i = 0; i < SPEED_RUNS; i++) {
+      endless.generate(prompt, NEW_TOKENS);
+    }
+    return SPEED_RUNS * NEW_TOKENS / (time.elapsed().toNanos() / 1e9);
   }
 
   private static String table(Outcome before, Outcome after) {
@@ -143,12 +175,29 @@ final class DemoCommand implements Callable<Integer> {
         before.evaluationSeconds(),
         after.evaluationSeconds(),
         "%.2f");
+    row(table, "tokens per second", before.tokensPerSecond(), after.tokensPerSecond(), "%.0f");
+    table.append(String.format("and with about half of the second experts skipped:%n"));
     row(
         table,
-        "generation, seconds",
-        before.generationSeconds(),
-        after.generationSeconds(),
+        "perplexity on code",
+        before.codePerplexitySkipping(),
+        after.codePerplexitySkipping(),
         "%.2f");
+    row(
+        table,
+        "tokens per second",
+        before.tokensPerSecondSkipping(),
+        after.tokensPerSecondSkipping(),
+        "%.0f");
+    for (int i = 0; i < before.skipped().layers().size(); i++) {
+      SkipStatistics.Layer layer = before.skipped().layers().get(i);
+      row(
+          table,
+          "skipped in layer " + layer.layer() + ", %",
+          100 * layer.rate(),
+          100 * after.skipped().layers().get(i).rate(),
+          "%.1f");
+    }
     return table.toString();
   }
 

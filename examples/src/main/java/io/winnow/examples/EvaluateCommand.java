@@ -5,6 +5,8 @@ import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.evaluate.Perplexity;
+import io.winnow.skipping.SkipCounter;
+import io.winnow.skipping.SkipPolicy;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.Callable;
@@ -25,6 +27,8 @@ import picocli.CommandLine.Option;
     })
 final class EvaluateCommand implements Callable<Integer> {
   @Mixin private ModelOptions model;
+
+  @Mixin private SkipOptions skip;
 
   @Option(
       names = "--text",
@@ -54,10 +58,12 @@ final class EvaluateCommand implements Callable<Integer> {
       throw new InvalidInputException("--windows is " + windows + "; use at least 1");
     }
     Outputs.requireFile("--json", json);
+    SkipPolicy policy = skip.policy();
     ModelLimits limits = model.check();
     TokenSequences tokens =
         TokenFiles.windows(model.folder(), text, length, limits.maxPositions(), windows);
     try (Model loaded = model.load()) {
+      SkipCounter skipped = skip.install(loaded, policy);
       Perplexity result = Perplexity.of(loaded, tokens, new ConsoleProgress());
       System.out.printf(
           Locale.ROOT,
@@ -66,11 +72,17 @@ final class EvaluateCommand implements Callable<Integer> {
           result.nll(),
           tokens.count(),
           tokens.length());
+      if (skipped != null) {
+        System.out.println(SkipOptions.describe(skipped.snapshot()));
+      }
       if (json != null) {
         JsonObject object = new JsonObject();
         object.addProperty("perplexity", result.perplexity());
         object.addProperty("nll", result.nll());
         object.addProperty("tokens", result.tokens());
+        if (skipped != null) {
+          object.addProperty("skip_rate", skipped.snapshot().rate());
+        }
         Json.write(json, object);
       }
     }

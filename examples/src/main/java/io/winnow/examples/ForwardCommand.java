@@ -12,6 +12,7 @@ import io.winnow.core.TokenSequences;
 import io.winnow.core.checkpoint.OutputTensor;
 import io.winnow.core.checkpoint.SafetensorsFile;
 import io.winnow.core.decoder.MoeDecoder;
+import io.winnow.skipping.SkipPolicy;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -36,6 +37,8 @@ import picocli.CommandLine.Option;
 final class ForwardCommand implements Callable<Integer> {
   @Mixin private ModelOptions model;
 
+  @Mixin private SkipOptions skip;
+
   @Option(
       names = "--input",
       required = true,
@@ -59,10 +62,12 @@ final class ForwardCommand implements Callable<Integer> {
               + "; give token ids in a .safetensors file (tensor 'input_ids' [batch, length])");
     }
     Outputs.requireNew("--out", out);
+    SkipPolicy policy = skip.policy();
     ModelLimits limits = model.check();
     TokenSequences sequences =
         TokenFiles.windows(model.folder(), input, null, limits.maxPositions(), null);
     try (Model loaded = model.load()) {
+      var unused = skip.install(loaded, policy);
       MoeDecoder decoder = (MoeDecoder) loaded.getBlock();
       if (sequences.tokens() * decoder.vocabularySize() > Integer.MAX_VALUE / 4) {
         throw new InvalidInputException(

@@ -4,6 +4,8 @@ import ai.djl.Model;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.TextTokenizer;
 import io.winnow.core.generate.Generator;
+import io.winnow.skipping.SkipCounter;
+import io.winnow.skipping.SkipPolicy;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -21,6 +23,8 @@ import picocli.CommandLine.Option;
     })
 final class GenerateCommand implements Callable<Integer> {
   @Mixin private ModelOptions model;
+
+  @Mixin private SkipOptions skip;
 
   @Option(
       names = "--prompt",
@@ -41,10 +45,15 @@ final class GenerateCommand implements Callable<Integer> {
     if (maxTokens < 1) {
       throw new InvalidInputException("--max-tokens is " + maxTokens + "; use at least 1");
     }
+    SkipPolicy policy = skip.policy();
     model.check();
     try (TextTokenizer tokenizer = TextTokenizer.open(model.folder());
         Model loaded = model.load()) {
+      SkipCounter skipped = skip.install(loaded, policy);
       System.out.println(continuation(loaded, tokenizer, prompt, maxTokens));
+      if (skipped != null) {
+        System.err.println(SkipOptions.describe(skipped.snapshot()));
+      }
     }
     return 0;
   }

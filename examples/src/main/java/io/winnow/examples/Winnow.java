@@ -20,7 +20,8 @@ import picocli.CommandLine.Command;
     name = "winnow",
     mixinStandardHelpOptions = true,
     description =
-        "Makes Mixture-of-Experts language models smaller: removes experts after training.",
+        "Makes Mixture-of-Experts language models smaller and faster: removes experts after training,"
+            + " and skips others while generating.",
     footer = {
       "",
       "Examples:",
@@ -38,6 +39,7 @@ import picocli.CommandLine.Command;
       EvaluateCommand.class,
       ForwardCommand.class,
       GenerateCommand.class,
+      CalibrateSkipCommand.class,
       BenchCommand.class
     })
 public final class Winnow implements Callable<Integer> {

@@ -1,0 +1,94 @@
+package io.winnow.examples;
+
+import ai.djl.Model;
+import io.winnow.core.Calibration;
+import io.winnow.core.InvalidInputException;
+import io.winnow.skipping.BetaSkipPolicy;
+import io.winnow.skipping.SkipPolicy;
+import java.nio.file.Path;
+import java.util.Locale;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** {@code winnow calibrate-skip}. */
+@Command(
+    name = "calibrate-skip",
+    mixinStandardHelpOptions = true,
+    description = "Finds the thresholds by which experts are skipped while generating.",
+    footer = {
+      "",
+      "Example:",
+      "  winnow calibrate-skip --model Mixtral-8x7B-r6 --calib c4.txt --out policy.json",
+      "  winnow generate --model Mixtral-8x7B-r6 --skip policy.json --prompt 'def '"
+    })
+final class CalibrateSkipCommand implements Callable<Integer> {
+  @Mixin private ModelOptions model;
+
+  @Option(
+      names = "--calib",
+      required = true,
+      paramLabel = "FILE",
+      description = ".txt, .jsonl (field 'text'), or .safetensors with token ids ('input_ids')")
+  private Path calib;
+
+  @Option(
+      names = "--sequences",
+      paramLabel = "N",
+      defaultValue = "128",
+      description = "sequences to calibrate on (default: ${DEFAULT-VALUE}, or all there are)")
+  private int sequences;
+
+  @Option(
+      names = "--length",
+      paramLabel = "L",
+      description = "tokens per sequence (default: 2048, or the model's positions if fewer)")
+  private @Nullable Integer length;
+
+  @Option(
+      names = "--rate",
+      paramLabel = "SHARE",
+      defaultValue = "0.5",
+      description =
+          "share of the experts that could be skipped, all but a token's first, to skip (default:"
+              + " ${DEFAULT-VALUE})")
+  private double rate;
+
+  @Option(
+      names = "--seed",
+      paramLabel = "S",
+      defaultValue = "0",
+      description = "seed of the sample (default: ${DEFAULT-VALUE})")
+  private long seed;
+
+  @Option(
+      names = "--out",
+      required = true,
+      paramLabel = "FILE.json",
+      description = "policy to write")
+  private Path out;
+
+  @Override
+  public Integer call() throws Exception {
+    if (!(rate >= 0 && rate <= 1)) {
+      throw new InvalidInputException("--rate is " + rate + "; use a share from 0 to 1");
+    }
+    Outputs.requireFile("--out", out);
+    ModelLimits limits = model.check();
+    Calibration calibration =
+        TokenFiles.calibration(
+            model.folder(), calib, sequences, length, limits.maxPositions(), seed);
+    System.err.println("Calibrating on " + calibration.description());
+    try (Model loaded = model.load()) {
+      BetaSkipPolicy policy = SkipPolicy.calibrate(loaded, calibration, rate);
+      policy.write(out);
+      for (int i = 0; i < policy.betas().size(); i++) {
+        System.out.printf(Locale.ROOT, "MoE layer %d: beta %.4f%n", i, policy.betas().get(i));
+      }
+      System.out.println("Written to " + out);
+    }
+    return 0;
+  }
+}

@@ -1,0 +1,206 @@
+package io.winnow.examples;
+
+import ai.djl.Model;
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.Shape;
+import com.google.common.math.Quantiles;
+import com.google.gson.JsonArray;
+import com.google.gson.JsonObject;
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.MoeModel;
+import io.winnow.core.RouterHook;
+import io.winnow.core.RoutingDecision;
+import io.winnow.core.decoder.MoeDecoder;
+import io.winnow.core.kernel.KeyValueCache;
+import io.winnow.skipping.SkipCounter;
+import io.winnow.skipping.SkipPolicy;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.Random;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Prefill and greedy decoding of random prompts: without skipping, with a policy, and with no
+ * expert at all, in turn. The last tells how much of the time the experts take, hence what skipping
+ * can save.
+ */
+final class DecodeBenchmark {
+  private final Model model;
+  private final MoeDecoder decoder;
+  private final SkipPolicy policy;
+  private final boolean skipping;
+  private final long[] prompts;
+  private final int batch;
+  private final int promptTokens;
+  private final int tokens;
+  private final int repeat;
+
+  DecodeBenchmark(
+      Model model,
+      @Nullable SkipPolicy policy,
+      int batch,
+      int promptTokens,
+      int tokens,
+      int repeat) {
+    this.model = model;
+    decoder = (MoeDecoder) model.getBlock();
+    skipping = policy != null;
+    this.policy = policy == null ? SkipPolicy.none() : policy;
+    this.policy.checkFits(decoder);
+    this.batch = batch;
+    this.promptTokens = promptTokens;
+    this.tokens = tokens;
+    this.repeat = repeat;
+    if (promptTokens + tokens > decoder.maxPositions()) {
+      throw new InvalidInputException(
+          String.format(
+              "%d prompt tokens and %d new ones are more than the model's %d positions",
+              promptTokens, tokens, decoder.maxPositions()));
+    }
+    Random random = new Random(5);
+    prompts = random.longs((long) batch * promptTokens, 0, decoder.vocabularySize()).toArray();
+  }
+
+  /** Seconds of the prefill and of all decode steps. */
+  private record Times(double prefill, double decode) {}
+
+  Result run() {
+    SkipCounter counter = new SkipCounter();
+    RouterHook noExpert =
+        (layer, logits, decision) -> {
+          int[] experts = decision.experts();
+          Arrays.fill(experts, RoutingDecision.NONE);
+          return RoutingDecision.of(decision.topK(), experts, decision.weights());
+        };
+    List<Times> full = new ArrayList<>();
+    List<Times> skipped = new ArrayList<>();
+    List<Times> none = new ArrayList<>();
+    once(null);
+    for (int i = 0; i < repeat; i++) {
+      full.add(once(null));
+      if (skipping) {
+        skipped.add(once(policy.asHook(counter)));
+        none.add(once(noExpert));
+      }
+      System.err.printf(Locale.ROOT, "round %d of %d%n", i + 1, repeat);
+    }
+    return new Result(this, full, skipped, none, counter.snapshot().rate());
+  }
+
+  private Times once(@Nullable RouterHook hook) {
+    MoeModel.of(model).routerHooks().set(hook);
+    try (KeyValueCache cache = decoder.newCache(new long[batch])) {
+      long start = System.nanoTime();
+      long[] next = step(prompts, promptTokens, cache);
+      long prefilled = System.nanoTime();
+      for (int i = 1; i < tokens; i++) {
+        next = step(next, 1, cache);
+      }
+      long end = System.nanoTime();
+      return new Times((prefilled - start) / 1e9, (end - prefilled) / 1e9);
+    } finally {
+      MoeModel.of(model).routerHooks().set(null);
+    }
+  }
+
+  private long[] step(long[] ids, int length, KeyValueCache cache) {
+    try (NDManager manager = model.getNDManager().newSubManager()) {
+      NDArray input = manager.create(ids, new Shape(batch, length));
+      return decoder.next(input, cache).argMax(-1).toLongArray();
+    }
+  }
+
+  /** What was measured: seconds of each round. */
+  record Result(
+      DecodeBenchmark benchmark,
+      List<Times> full,
+      List<Times> skipped,
+      List<Times> none,
+      double skipRate) {
+
+    private static double median(List<Times> times, boolean decode) {
+      return Quantiles.median()
+          .compute(times.stream().map(t -> decode ? t.decode() : t.prefill()).toList());
+    }
+
+    double tokensPerSecond(List<Times> times) {
+      return benchmark.batch * (benchmark.tokens - 1) / median(times, true);
+    }
+
+    /** Of the time that the skipped experts took, the share that was saved. */
+    double saved(boolean decode) {
+      double experts = median(full, decode) - median(none, decode);
+      int topK = MoeModel.of(benchmark.model).moeLayers().get(0).routing().topK();
+      double share = skipRate * (topK - 1) / topK;
+      return (median(full, decode) - median(skipped, decode)) / (share * experts);
+    }
+
+    String table() {
+      StringBuilder table =
+          new StringBuilder(
+              String.format(
+                  Locale.ROOT,
+                  "decode: batch %d, %d prompt tokens, %d new tokens, %s%n",
+                  benchmark.batch,
+                  benchmark.promptTokens,
+                  benchmark.tokens,
+                  benchmark.model.getDataType()));
+      row(table, "all experts", full);
+      if (benchmark.skipping) {
+        row(table, "with the policy", skipped);
+        row(table, "no expert", none);
+        table.append(
+            String.format(
+                Locale.ROOT,
+                "skipped %.1f %% of what could be; saved of the time it took: %.0f %% in decoding,"
+                    + " %.0f %% in prefill%n",
+                100 * skipRate,
+                100 * saved(true),
+                100 * saved(false)));
+      }
+      return table.toString();
+    }
+
+    private void row(StringBuilder table, String name, List<Times> times) {
+      table.append(
+          String.format(
+              Locale.ROOT,
+              "%-16s  %9.1f tokens/s  (prefill %.3f s, %.0f tokens/s)%n",
+              name,
+              tokensPerSecond(times),
+              median(times, false),
+              benchmark.batch * benchmark.promptTokens / median(times, false)));
+    }
+
+    JsonObject toJson() {
+      JsonObject json = new JsonObject();
+      json.addProperty("batch", benchmark.batch);
+      json.addProperty("prompt_tokens", benchmark.promptTokens);
+      json.addProperty("tokens", benchmark.tokens);
+      json.addProperty("dtype", benchmark.model.getDataType().toString());
+      json.addProperty("tokens_per_second", tokensPerSecond(benchmark.skipping ? skipped : full));
+      json.addProperty("tokens_per_second_all_experts", tokensPerSecond(full));
+      json.add("decode_seconds", array(full, true));
+      json.add("prefill_seconds", array(full, false));
+      if (benchmark.skipping) {
+        json.add("decode_seconds_skipping", array(skipped, true));
+        json.add("prefill_seconds_skipping", array(skipped, false));
+        json.add("decode_seconds_no_expert", array(none, true));
+        json.add("prefill_seconds_no_expert", array(none, false));
+        json.addProperty("skip_rate", skipRate);
+        json.addProperty("saved_decode", saved(true));
+        json.addProperty("saved_prefill", saved(false));
+      }
+      return json;
+    }
+
+    private static JsonArray array(List<Times> times, boolean decode) {
+      JsonArray array = new JsonArray();
+      times.forEach(t -> array.add(decode ? t.decode() : t.prefill()));
+      return array;
+    }
+  }
+}
