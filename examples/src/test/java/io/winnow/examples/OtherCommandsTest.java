@@ -88,7 +88,9 @@ class OtherCommandsTest {
         .containsPattern("perplexity on code +\\d+\\.\\d\\d +\\d+\\.\\d\\d +\\+\\d")
         .containsPattern("perplexity on prose +\\d+\\.\\d\\d +\\d+\\.\\d\\d +\\+\\d")
         .containsPattern("evaluation, seconds +\\d")
-        .containsPattern("generation, seconds +\\d")
+        .containsPattern("tokens per second +\\d")
+        .contains("and with about half of the second experts skipped:")
+        .containsPattern("skipped in layer 3, % +[45]\\d\\.\\d")
         .contains("--- 8 experts:", "--- 6 experts:", "def test_");
     assertThat(home.resolve("target/demo/tiny-mixtral-r6/model.safetensors")).exists();
   }
