@@ -14,12 +14,20 @@ import io.winnow.core.TokenSequences;
 import io.winnow.core.checkpoint.SafetensorsFile;
 import io.winnow.core.decoder.MoeModels;
 import io.winnow.core.generate.Generation.FinishReason;
+import java.nio.ByteBuffer;
+import java.nio.FloatBuffer;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.Callable;
 import java.util.concurrent.CancellationException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterAll;
@@ -294,6 +302,52 @@ class GeneratorTest {
         assertThat(together.get(i))
             .isEqualTo(other.generate(prompts.get(i), unending(100).build()));
       }
+    }
+  }
+
+  @Test
+  void severalThreadsShareAGeneratorAndLeaveNothingInTheModelsMemory() throws Exception {
+    GenerationConfig config = unending(20).optTemperature(1).optSeed(3).build();
+    List<Generation> expected = generator.generate(unequalPrompts(), config);
+    int before = model.getNDManager().getManagedArrays().size();
+    ExecutorService executor = Executors.newFixedThreadPool(4);
+    try {
+      Callable<List<Generation>> call = () -> generator.generate(unequalPrompts(), config);
+      for (Future<List<Generation>> future : executor.invokeAll(Collections.nCopies(8, call))) {
+        assertThat(future.get()).isEqualTo(expected);
+      }
+    } finally {
+      executor.shutdownNow();
+    }
+    assertThat(model.getNDManager().getManagedArrays()).hasSize(before);
+  }
+
+  @Test
+  void whatAStepComputesWithStaysInMemoryUntilItIsDone() throws Exception {
+    List<long[]> prompts = unequalPrompts();
+    List<Generation> expected = generator.generate(prompts, unending(12).build());
+    AtomicBoolean done = new AtomicBoolean();
+    // Frees every array that nobody holds, and takes its place.
+    Thread collector =
+        new Thread(
+            () -> {
+              while (!done.get()) {
+                System.gc();
+                for (int i = 0; i < 1000; i++) {
+                  FloatBuffer buffer =
+                      ByteBuffer.allocateDirect(4 * 4 * (64 + i % 40)).asFloatBuffer();
+                  while (buffer.hasRemaining()) {
+                    buffer.put(Float.NaN);
+                  }
+                }
+              }
+            });
+    collector.start();
+    try {
+      assertThat(generator.generate(prompts, unending(12).build())).isEqualTo(expected);
+    } finally {
+      done.set(true);
+      collector.join();
     }
   }
 
