@@ -172,7 +172,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
           scratch.create(
               sequences.flatten(0, sequences.count()),
               new Shape(sequences.count(), sequences.length()));
-      run(scratch, ids, null, observer, 0, null);
+      run(scratch, ids, null, observer, 0, null, null);
     }
   }
 
@@ -220,6 +220,62 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     return logits;
   }
 
+  /**
+   * Takes new tokens behind others whose keys and values the caller holds.
+   *
+   * @param ids the new tokens, {@code [sequences, tokens]} int64
+   * @param past keys, then values of each layer, {@code [sequences, keyValueHeads, length,
+   *     headSize]} float32, which are only read; empty at the beginning
+   * @param padding how many of each sequence's first positions are padding
+   * @return float32 logits {@code [sequences, tokens, vocabulary]}, normalised hidden states {@code
+   *     [sequences, tokens, hiddenSize]}, then the keys and values of all tokens; owned by the
+   *     manager of {@code ids}
+   * @throws InvalidInputException if the arrays do not fit each other or the model
+   */
+  public NDList step(NDArray ids, NDList past, long... padding) {
+    checkShape(ids);
+    try (KeyValueCache cache = newCache(padding)) {
+      if (!past.isEmpty()) {
+        checkPast(past, padding.length);
+        runtime.fusedKernel().fill(cache, past);
+      }
+      NDList hidden = new NDList();
+      int tokens = (int) ids.getShape().get(1);
+      NDArray logits = logits(ids, cache, null, tokens, null, hidden);
+      cache.advance(tokens);
+      return new NDList(logits)
+          .addAll(hidden)
+          .addAll(runtime.fusedKernel().contents(ids.getManager(), cache));
+    }
+  }
+
+  private void checkPast(NDList past, int sequences) {
+    DecoderConfig config = config();
+    long length = past.head().getShape().dimension() == 4 ? past.head().getShape().get(2) : -1;
+    Shape expected = new Shape(sequences, config.keyValueHeads(), length, config.headSize());
+    boolean fits =
+        past.size() == 2 * layers.size()
+            && length > 0
+            && past.stream()
+                .allMatch(
+                    array ->
+                        array.getDataType() == DataType.FLOAT32
+                            && array.getShape().equals(expected));
+    if (!fits) {
+      throw new InvalidInputException(
+          String.format(
+              "Past keys and values must be %d float32 arrays [%d, %d, length, %d], but are %d,"
+                  + " the first of them %s %s; pass on those of the last result",
+              2 * layers.size(),
+              sequences,
+              config.keyValueHeads(),
+              config.headSize(),
+              past.size(),
+              past.head().getDataType(),
+              past.head().getShape()));
+    }
+  }
+
   @Override
   protected NDList forwardInternal(
       ParameterStore parameterStore,
@@ -244,6 +300,16 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
       @Nullable ForwardObserver observer,
       int count,
       @Nullable ParameterStore parameters) {
+    return logits(ids, cache, observer, count, parameters, null);
+  }
+
+  private NDArray logits(
+      NDArray ids,
+      @Nullable KeyValueCache cache,
+      @Nullable ForwardObserver observer,
+      int count,
+      @Nullable ParameterStore parameters,
+      @Nullable NDList finalHidden) {
     checkShape(ids);
     if (parameters != null) {
       trained = true;
@@ -251,11 +317,14 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     NDManager result = ids.getManager();
     // Of the model's device, wherever the ids are.
     try (NDManager scratch = result.newSubManager(runtime.manager().getDevice())) {
-      NDArray logits = run(scratch, ids, cache, observer, count, parameters);
+      NDArray logits = run(scratch, ids, cache, observer, count, parameters, finalHidden);
       if (logits == null) {
         throw new IllegalStateException("The observer ended a pass whose logits are wanted");
       }
       logits.attach(result);
+      if (finalHidden != null) {
+        finalHidden.attach(result);
+      }
       return logits;
     }
   }
@@ -266,7 +335,8 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
       @Nullable KeyValueCache cache,
       @Nullable ForwardObserver observer,
       int count,
-      @Nullable ParameterStore parameters) {
+      @Nullable ParameterStore parameters,
+      @Nullable NDList finalHidden) {
     NDArray ids = checked(scratch, inputIds, cache);
     int tokens = (int) ids.getShape().get(1);
     long[] padding = cache == null ? new long[(int) ids.getShape().get(0)] : cache.padding();
@@ -282,6 +352,10 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     }
     if (count == 0) {
       return null;
+    }
+    if (finalHidden != null) {
+      finalHidden.add(
+          pass.kernel().finalHidden(scratch, hidden, pass.weight(finalNorm), config().epsilon()));
     }
     return pass.kernel()
         .head(

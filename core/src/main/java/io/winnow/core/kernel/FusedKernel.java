@@ -1,7 +1,9 @@
 package io.winnow.core.kernel;
 
 import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.index.NDIndex;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.pytorch.jni.IValue;
 import io.winnow.core.RoutingDecision;
@@ -66,6 +68,10 @@ public final class FusedKernel implements Kernel, AutoCloseable {
   }
 
   private DeviceTensor convert(NDManager manager, NDArray mask) {
+    if (scalarType == ScalarTypes.of(DataType.FLOAT32)) {
+      // Converted, it would be the same memory, which belongs to the array's Java object.
+      return DeviceTensor.owning(mask);
+    }
     try (DeviceTensor wide = DeviceTensor.owning(mask)) {
       return module.runForTensor(
           manager, "convert", wide, ScalarTypes.deviceName(manager.getDevice()), (long) scalarType);
@@ -172,6 +178,12 @@ public final class FusedKernel implements Kernel, AutoCloseable {
   }
 
   @Override
+  public NDArray finalHidden(
+      NDManager manager, DeviceTensor hidden, DeviceTensor norm, double epsilon) {
+    return module.runForTensor(manager, "normalize", hidden, norm, epsilon).array();
+  }
+
+  @Override
   public NDArray head(
       NDManager manager,
       DeviceTensor hidden,
@@ -223,6 +235,66 @@ public final class FusedKernel implements Kernel, AutoCloseable {
         (long) config.keyValueHeads(),
         capacity,
         (long) config.headSize());
+  }
+
+  /**
+   * Fills an empty cache with copies of keys and values.
+   *
+   * @param keysAndValues keys, then values of each layer, {@code [sequences, keyValueHeads, length,
+   *     headSize]} float32
+   */
+  public void fill(KeyValueCache cache, NDList keysAndValues) {
+    for (int i = 0; i < keysAndValues.size(); i += 2) {
+      cache
+          .layer(i / 2)
+          .set(
+              copy(cache.manager(), keysAndValues.get(i)),
+              copy(cache.manager(), keysAndValues.get(i + 1)));
+    }
+    cache.advance((int) keysAndValues.head().getShape().get(2));
+  }
+
+  private DeviceTensor copy(NDManager manager, NDArray array) {
+    try (DeviceTensor own = DeviceTensor.owning(array.duplicate())) {
+      String device = ScalarTypes.deviceName(manager.getDevice());
+      return module.runForTensor(manager, "convert", own, device, (long) scalarType);
+    }
+  }
+
+  /**
+   * Returns copies of what a cache holds, in the form that {@link #fill} takes; they belong to
+   * {@code manager}.
+   */
+  public NDList contents(NDManager manager, KeyValueCache cache) {
+    NDList contents = new NDList();
+    for (int i = 0; i < cache.numLayers(); i++) {
+      contents.add(contents(manager, cache.layer(i).keys(), cache.length()));
+      contents.add(contents(manager, cache.layer(i).values(), cache.length()));
+    }
+    return contents;
+  }
+
+  private NDArray contents(NDManager manager, @Nullable DeviceTensor tensor, int length) {
+    if (tensor == null) {
+      throw new IllegalStateException("The cache is empty");
+    }
+    try (NDManager scratch = manager.newSubManager()) {
+      NDArray filled = tensor.rawArray().get(new NDIndex(":, :, :{}", length));
+      filled.attach(scratch);
+      try (DeviceTensor narrow = DeviceTensor.borrowing(filled);
+          DeviceTensor wide =
+              module.runForTensor(
+                  scratch,
+                  "convert",
+                  narrow,
+                  ScalarTypes.deviceName(manager.getDevice()),
+                  (long) ScalarTypes.of(DataType.FLOAT32))) {
+        // What was converted may be a view of the cache, and is read-only outside of inference.
+        NDArray copy = wide.array().duplicate();
+        copy.attach(manager);
+        return copy;
+      }
+    }
   }
 
   /**

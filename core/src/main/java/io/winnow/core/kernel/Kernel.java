@@ -75,6 +75,9 @@ public interface Kernel {
   /** Computes one expert in float32: {@code [tokens, hiddenSize]} to the same shape. */
   NDArray expertOutput(NDManager manager, NDArray input, ExpertWeights weights, int expert);
 
+  /** Applies the RMS norm to a hidden state, in float32: what the head multiplies. */
+  NDArray finalHidden(NDManager manager, DeviceTensor hidden, DeviceTensor norm, double epsilon);
+
   /** Computes float32 logits of the last {@code count} tokens. */
   NDArray head(
       NDManager manager,

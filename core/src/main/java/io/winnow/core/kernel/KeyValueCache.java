@@ -49,6 +49,14 @@ public final class KeyValueCache implements AutoCloseable {
     return layers.get(index);
   }
 
+  int numLayers() {
+    return layers.size();
+  }
+
+  NDManager manager() {
+    return manager;
+  }
+
   /** Notes that every layer has taken new tokens. */
   public void advance(int tokens) {
     length += tokens;

@@ -207,6 +207,12 @@ public final class ReferenceKernel implements Kernel {
   }
 
   @Override
+  public NDArray finalHidden(
+      NDManager manager, DeviceTensor hidden, DeviceTensor norm, double epsilon) {
+    return attach(manager, normalize(hidden.array(), norm.array(), epsilon));
+  }
+
+  @Override
   public NDArray head(
       NDManager manager,
       DeviceTensor hidden,
