@@ -253,17 +253,19 @@ public final class MoeModels {
             runtime,
             embedding,
             layers,
-            read(reader, layout.finalNorm(), wanted),
+            readWide(reader, layout.finalNorm(), wanted),
             config.tiedHead() ? embedding : read(reader, layout.head(), wanted));
       }
     }
 
     private static Attention attention(
         DecoderRuntime runtime, CheckpointLayout layout, int layer, WeightReader reader) {
-      List<Weight> weights =
-          Arrays.stream(layout.attention(layer))
-              .map(info -> read(reader, info, runtime.type()))
-              .toList();
+      TensorInfo[] infos = layout.attention(layer);
+      List<Weight> weights = new ArrayList<>();
+      weights.add(readWide(reader, infos[0], runtime.type()));
+      for (TensorInfo info : Arrays.asList(infos).subList(1, infos.length)) {
+        weights.add(read(reader, info, runtime.type()));
+      }
       return new Attention(runtime, layer, weights);
     }
 
@@ -276,7 +278,7 @@ public final class MoeModels {
       List<Integer> stored = selection == null ? List.of() : selection;
       TensorInfo gateInfo = layout.router(layer);
       // Float32, so that rounding does not select other experts.
-      Weight gate = Weight.of(gateInfo.name(), reader.readWide(gateInfo), runtime.type());
+      Weight gate = readWide(reader, gateInfo, runtime.type());
       if (stored.size() < layout.config().experts()) {
         try (Weight full = gate) {
           int[] rows = stored.stream().mapToInt(Integer::intValue).toArray();
@@ -298,7 +300,7 @@ public final class MoeModels {
           runtime,
           layer,
           layout.family().routing().apply(layout.config()),
-          read(reader, layout.moeNorm(layer), runtime.type()),
+          readWide(reader, layout.moeNorm(layer), runtime.type()),
           gateInfo.name(),
           gate,
           experts,
@@ -307,6 +309,11 @@ public final class MoeModels {
 
     private static Weight read(WeightReader reader, TensorInfo info, DataType type) {
       return Weight.of(info.name(), reader.read(info), type);
+    }
+
+    /** Norms and routers are small, and float32 in every model. */
+    private static Weight readWide(WeightReader reader, TensorInfo info, DataType type) {
+      return Weight.of(info.name(), reader.readWide(info), type);
     }
 
     private static Weight readRemovable(WeightReader reader, TensorInfo info, DataType type) {

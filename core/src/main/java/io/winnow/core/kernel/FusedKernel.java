@@ -111,7 +111,8 @@ public final class FusedKernel implements Kernel, AutoCloseable {
       DeviceTensor norm,
       double epsilon,
       DeviceTensor gate) {
-    DeviceTensor[] results = module.runForTensors(manager, "route", hidden, norm, epsilon, gate);
+    DeviceTensor[] results =
+        module.runForTensors(manager, "route", hidden, norm, epsilon, gate, (long) scalarType);
     return new RouterOutput(results[0].array(), results[1], results[2].array());
   }
 

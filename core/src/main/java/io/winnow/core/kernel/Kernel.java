@@ -11,8 +11,8 @@ import org.jspecify.annotations.Nullable;
  * differentiated.
  *
  * <p>Results belong to the manager that is passed in, and the caller closes them. Hidden states are
- * {@code [sequences, tokens, hiddenSize]} in float32, gates are float32 too; all other weights and
- * the products with them are of the model's type. Not part of the API.
+ * {@code [sequences, tokens, hiddenSize]} in float32, norms and gates are float32 too; all other
+ * weights and the products with them are of the model's type. Not part of the API.
  */
 public interface Kernel {
   /** Looks up token embeddings: ids {@code [sequences, tokens]} int64. */

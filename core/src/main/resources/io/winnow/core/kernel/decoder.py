@@ -1,6 +1,6 @@
 # The fused operations of a decoder, in TorchScript. TorchScriptModule packs this text into an archive
 # that PyTorch loads; no Python takes part. Products are computed in the type of their weights; the residual,
-# norms, rotary factors and the router in float32, which in bfloat16 halves the error and costs no time.
+# norms, rotary factors and the router (and their weights) in float32, which in bfloat16 halves the error and costs no time.
 # 6 is float32.
 # Shapes: B sequences, T new tokens, S cached and new tokens, H hidden size, D head dimension, N = B * T.
 class M(Module):
@@ -28,23 +28,21 @@ class M(Module):
   def embed(self: __torch__.M, table: Tensor, ids: Tensor) -> Tensor:
     return torch.to(torch.embedding(table, ids), 6)
 
-  # positions [B, T] -> [cos, sin], each [B, 1, T, D] in float32.
+  # positions [B, T] -> [cos, sin], each [B, 1, T, D] in float32; the first half of sin is negative.
   def rotary(self: __torch__.M, positions: Tensor, inverse_frequencies: Tensor) -> List[Tensor]:
     angles = torch.unsqueeze(torch.to(positions, 6), -1) * inverse_frequencies
-    angles = torch.unsqueeze(torch.cat([angles, angles], -1), 1)
-    return [torch.cos(angles), torch.sin(angles)]
+    sin = torch.sin(angles)
+    cos = torch.cos(angles)
+    return [torch.unsqueeze(torch.cat([cos, cos], -1), 1), torch.unsqueeze(torch.cat([torch.neg(sin), sin], -1), 1)]
 
-  def rotate_half(self: __torch__.M, x: Tensor) -> Tensor:
-    half = x.size(-1) // 2
-    return torch.cat([torch.neg(torch.narrow(x, -1, half, half)), torch.narrow(x, -1, 0, half)], -1)
-
+  # Rolling by half a head exchanges its halves; the sign is in sin.
   def rotate(self: __torch__.M, x: Tensor, rotary: List[Tensor]) -> Tensor:
-    return torch.to(x * rotary[0] + self.rotate_half(x) * rotary[1], x.dtype)
+    rolled = torch.roll(x, [x.size(-1) // 2], [-1])
+    return torch.to(torch.addcmul(x * rotary[0], rolled, rotary[1]), x.dtype)
 
   # float32 in and out.
   def normalize(self: __torch__.M, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    variance = torch.mean(x * x, [-1], True)
-    return torch.to(weight, 6) * (x * torch.rsqrt(variance + epsilon))
+    return torch.rms_norm(x, [x.size(-1)], weight, epsilon)
 
   # Normalised attention added to the residual: hidden [B, T, H] -> [B, T, H].
   # weights: norm, query, key, value, output. mask: none, or one additive [B or 1, 1, T, S].
@@ -54,11 +52,13 @@ class M(Module):
     t = hidden.size(1)
     groups = heads // kv_heads
     x = torch.to(self.normalize(hidden, weights[0], epsilon), weights[1].dtype)
-    q = torch.transpose(torch.view(torch.linear(x, weights[1]), [b, t, heads, -1]), 1, 2)
-    k = torch.transpose(torch.view(torch.linear(x, weights[2]), [b, t, kv_heads, -1]), 1, 2)
+    # Queries and keys are rotated together: [B, heads + key/value heads, T, D].
+    qk = torch.cat([torch.linear(x, weights[1]), torch.linear(x, weights[2])], -1)
+    qk = torch.transpose(torch.view(qk, [b, t, heads + kv_heads, -1]), 1, 2)
+    qk = self.rotate(qk, rotary)
+    q = torch.narrow(qk, 1, 0, heads)
+    k = torch.narrow(qk, 1, heads, kv_heads)
     v = torch.transpose(torch.view(torch.linear(x, weights[3]), [b, t, kv_heads, -1]), 1, 2)
-    q = self.rotate(q, rotary)
-    k = self.rotate(k, rotary)
     if len(cache) > 0:
       torch.copy_(torch.narrow(cache[0], 2, past, t), k)
       torch.copy_(torch.narrow(cache[1], 2, past, t), v)
@@ -96,9 +96,9 @@ class M(Module):
 
   # hidden [B, T, H] -> normalised input [N, H] in float32 and in the experts' type, router logits
   # [N, experts] in float32. The gate is float32.
-  def route(self: __torch__.M, hidden: Tensor, norm: Tensor, epsilon: float, gate: Tensor) -> List[Tensor]:
+  def route(self: __torch__.M, hidden: Tensor, norm: Tensor, epsilon: float, gate: Tensor, dtype: int) -> List[Tensor]:
     x = torch.reshape(self.normalize(hidden, norm, epsilon), [-1, hidden.size(2)])
-    return [x, torch.to(x, norm.dtype), torch.linear(x, gate)]
+    return [x, torch.to(x, dtype), torch.linear(x, gate)]
 
   # The same for a host's input: [N, H] -> [N, experts].
   def router_logits(self: __torch__.M, x: Tensor, gate: Tensor) -> Tensor:
@@ -128,11 +128,11 @@ class M(Module):
 
   # The same for a single token, which every expert in the list takes.
   def mix_one(self: __torch__.M, hidden: Tensor, x: Tensor, experts: List[int], weights: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor]) -> Tensor:
-    y = torch.zeros_like(x, dtype=6)
+    y = hidden
     for i in range(len(experts)):
       e = experts[i]
-      y = y + torch.to(self.feed_forward(x, w1[e], w3[e], w2[e]), 6) * weights[i]
-    return hidden + torch.view_as(y, hidden)
+      y = torch.add(y, self.feed_forward(x, w1[e], w3[e], w2[e]), alpha=weights[i])
+    return y
 
   # ---- head ---------------------------------------------------------------------------------------
 
