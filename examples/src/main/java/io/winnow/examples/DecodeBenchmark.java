@@ -1,9 +1,6 @@
 package io.winnow.examples;
 
 import ai.djl.Model;
-import ai.djl.ndarray.NDArray;
-import ai.djl.ndarray.NDManager;
-import ai.djl.ndarray.types.Shape;
 import com.google.common.math.Quantiles;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
@@ -11,8 +8,8 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
 import io.winnow.core.RouterHook;
 import io.winnow.core.RoutingDecision;
-import io.winnow.core.decoder.MoeDecoder;
-import io.winnow.core.kernel.KeyValueCache;
+import io.winnow.core.generate.GenerationConfig;
+import io.winnow.core.generate.Generator;
 import io.winnow.skipping.SkipCounter;
 import io.winnow.skipping.SkipPolicy;
 import java.util.ArrayList;
@@ -20,6 +17,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Random;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -29,10 +27,10 @@ import org.jspecify.annotations.Nullable;
  */
 final class DecodeBenchmark {
   private final Model model;
-  private final MoeDecoder decoder;
+  private final Generator generator;
   private final SkipPolicy policy;
   private final boolean skipping;
-  private final long[] prompts;
+  private final List<long[]> prompts;
   private final int batch;
   private final int promptTokens;
   private final int tokens;
@@ -46,22 +44,26 @@ final class DecodeBenchmark {
       int tokens,
       int repeat) {
     this.model = model;
-    decoder = (MoeDecoder) model.getBlock();
+    MoeModel moe = MoeModel.of(model);
+    generator = Generator.of(model).withEndTokens(Set.of());
     skipping = policy != null;
     this.policy = policy == null ? SkipPolicy.none() : policy;
-    this.policy.checkFits(decoder);
+    this.policy.checkFits(moe);
     this.batch = batch;
     this.promptTokens = promptTokens;
     this.tokens = tokens;
     this.repeat = repeat;
-    if (promptTokens + tokens > decoder.maxPositions()) {
+    if (promptTokens + tokens > moe.maxPositions()) {
       throw new InvalidInputException(
           String.format(
               "%d prompt tokens and %d new ones are more than the model's %d positions",
-              promptTokens, tokens, decoder.maxPositions()));
+              promptTokens, tokens, moe.maxPositions()));
     }
     Random random = new Random(5);
-    prompts = random.longs((long) batch * promptTokens, 0, decoder.vocabularySize()).toArray();
+    prompts = new ArrayList<>();
+    for (int i = 0; i < batch; i++) {
+      prompts.add(random.longs(promptTokens, 0, moe.vocabularySize()).toArray());
+    }
   }
 
   /** Seconds of the prefill and of all decode steps. */
@@ -92,24 +94,23 @@ final class DecodeBenchmark {
 
   private Times once(@Nullable RouterHook hook) {
     MoeModel.of(model).routerHooks().set(hook);
-    try (KeyValueCache cache = decoder.newCache(new long[batch])) {
+    long[] prefilled = new long[1];
+    try {
       long start = System.nanoTime();
-      long[] next = step(prompts, promptTokens, cache);
-      long prefilled = System.nanoTime();
-      for (int i = 1; i < tokens; i++) {
-        next = step(next, 1, cache);
-      }
+      var unused =
+          generator.generate(
+              prompts,
+              GenerationConfig.greedy(tokens),
+              (sequence, token, text) -> {
+                if (prefilled[0] == 0) {
+                  prefilled[0] = System.nanoTime();
+                }
+                return true;
+              });
       long end = System.nanoTime();
-      return new Times((prefilled - start) / 1e9, (end - prefilled) / 1e9);
+      return new Times((prefilled[0] - start) / 1e9, (end - prefilled[0]) / 1e9);
     } finally {
       MoeModel.of(model).routerHooks().set(null);
-    }
-  }
-
-  private long[] step(long[] ids, int length, KeyValueCache cache) {
-    try (NDManager manager = model.getNDManager().newSubManager()) {
-      NDArray input = manager.create(ids, new Shape(batch, length));
-      return decoder.next(input, cache).argMax(-1).toLongArray();
     }
   }
 

@@ -48,7 +48,9 @@ public final class OwnInferenceLoop {
             result.attach(scratch);
             NDArray place = output.get(token + ":" + (token + 1));
             place.attach(scratch);
-            place.addi(result.muli(remaining.weight(token, rank)));
+            NDArray weighted = result.mul(remaining.weight(token, rank));
+            weighted.attach(scratch);
+            place.addi(weighted);
           }
         }
       }

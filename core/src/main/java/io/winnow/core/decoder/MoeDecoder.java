@@ -40,6 +40,9 @@ import org.jspecify.annotations.Nullable;
  * <p>Training needs float32 and the model's own device; freeze parameters after {@code newTrainer},
  * which unfreezes them.
  *
+ * <p>What inference returns are PyTorch's inference tensors: {@code duplicate()} one before
+ * changing it in place.
+ *
  * <p>Inference may run in several threads at once, each with inputs of its own. {@link
  * MoeLayerView#retain} excludes every other use. The model that {@link MoeModels} returns owns the
  * weights and closes them.
