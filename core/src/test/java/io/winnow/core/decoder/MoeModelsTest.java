@@ -22,8 +22,10 @@ import ai.djl.training.loss.SoftmaxCrossEntropyLoss;
 import ai.djl.training.optimizer.Optimizer;
 import ai.djl.training.tracker.Tracker;
 import ai.djl.translate.NoopTranslator;
+import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
+import com.google.gson.JsonPrimitive;
 import io.winnow.core.Fixtures;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
@@ -39,8 +41,13 @@ import io.winnow.core.checkpoint.SafetensorsFile;
 import io.winnow.core.checkpoint.TensorInfo;
 import io.winnow.core.checkpoint.TensorType;
 import io.winnow.core.generate.Generator;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -221,14 +228,57 @@ class MoeModelsTest {
     Path file = shifted.resolve("model.safetensors");
     byte[] bytes = Files.readAllBytes(file);
     // A header that is 3 blanks longer: allowed by the format, though no writer does it.
-    java.nio.ByteBuffer longer =
-        java.nio.ByteBuffer.allocate(bytes.length + 3).order(java.nio.ByteOrder.LITTLE_ENDIAN);
-    long header = java.nio.ByteBuffer.wrap(bytes).order(java.nio.ByteOrder.LITTLE_ENDIAN).getLong();
+    ByteBuffer longer = ByteBuffer.allocate(bytes.length + 3).order(ByteOrder.LITTLE_ENDIAN);
+    long header = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN).getLong();
     longer.putLong(header + 3).put(bytes, 8, (int) header).put("   ".getBytes("UTF-8"));
     longer.put(bytes, 8 + (int) header, bytes.length - 8 - (int) header);
     Files.write(file, longer.array());
     try (Model a = load(aligned);
         Model b = load(shifted)) {
+      assertThat(logits(b, 1, 2, 3)).containsExactly(logits(a, 1, 2, 3), within(1e-4f));
+    }
+  }
+
+  @Test
+  void weightsBeyondFourGibibytesOfAFileAreMapped() throws Exception {
+    RandomCheckpoint random = new RandomCheckpoint();
+    Path small = random.write(folder.resolve("small"));
+    Path large = random.write(folder.resolve("large"));
+    Path file = large.resolve("model.safetensors");
+    long extra = 4500L << 20; // A tensor nobody needs, and which takes no room on the disk.
+    byte[] bytes = Files.readAllBytes(file);
+    int header = (int) ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN).getLong();
+    JsonObject json =
+        JsonParser.parseString(new String(bytes, 8, header, StandardCharsets.UTF_8))
+            .getAsJsonObject();
+    json.remove("__metadata__");
+    for (String name : json.keySet()) {
+      JsonArray offsets = json.getAsJsonObject(name).getAsJsonArray("data_offsets");
+      for (int i = 0; i < 2; i++) {
+        offsets.set(i, new JsonPrimitive(offsets.get(i).getAsLong() + extra));
+      }
+    }
+    json.add(
+        "unused",
+        JsonParser.parseString(
+            "{\"dtype\": \"U8\", \"shape\": ["
+                + extra
+                + "], \"data_offsets\": [0, "
+                + extra
+                + "]}"));
+    String text = json.toString();
+    byte[] padded = (text + " ".repeat(-text.length() & 7)).getBytes(StandardCharsets.UTF_8);
+    Files.delete(file);
+    try (FileChannel channel =
+        FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+      channel.write(
+          ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(padded.length).flip());
+      channel.write(ByteBuffer.wrap(padded));
+      channel.write(
+          ByteBuffer.wrap(bytes, 8 + header, bytes.length - 8 - header), 8 + padded.length + extra);
+    }
+    try (Model a = load(small);
+        Model b = load(large)) {
       assertThat(logits(b, 1, 2, 3)).containsExactly(logits(a, 1, 2, 3), within(1e-4f));
     }
   }
@@ -874,7 +924,7 @@ class MoeModelsTest {
 
   private static byte[] bytes(Checkpoint checkpoint, String name) throws Exception {
     TensorInfo info = checkpoint.tensor(name);
-    java.nio.ByteBuffer buffer = SafetensorsFile.open(info.file()).read(name);
+    ByteBuffer buffer = SafetensorsFile.open(info.file()).read(name);
     byte[] bytes = new byte[buffer.remaining()];
     buffer.get(bytes);
     return bytes;
