@@ -47,6 +47,16 @@ public final class Fixtures {
     return tokens(NAEE_TOKENS, name);
   }
 
+  /** Returns a calibration on the reference's tokens of a domain, prose or code. */
+  public static Calibration naeeCalibration(String domain) {
+    TokenSequences tokens = naeeTokens("calib." + domain);
+    long[][] ids = new long[tokens.count()][];
+    for (int i = 0; i < ids.length; i++) {
+      ids[i] = tokens.sequence(i);
+    }
+    return Calibration.ofTokens(ids);
+  }
+
   /** Returns a tensor of token ids {@code [sequences, length]}. */
   public static TokenSequences tokens(Path file, String name) {
     SafetensorsFile tensors = SafetensorsFile.open(file);

@@ -8,7 +8,6 @@ import io.winnow.skipping.SkipPolicy;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.Callable;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -27,25 +26,7 @@ import picocli.CommandLine.Option;
 final class CalibrateSkipCommand implements Callable<Integer> {
   @Mixin private ModelOptions model;
 
-  @Option(
-      names = "--calib",
-      required = true,
-      paramLabel = "FILE",
-      description = ".txt, .jsonl (field 'text'), or .safetensors with token ids ('input_ids')")
-  private Path calib;
-
-  @Option(
-      names = "--sequences",
-      paramLabel = "N",
-      defaultValue = "128",
-      description = "sequences to calibrate on (default: ${DEFAULT-VALUE}, or all there are)")
-  private int sequences;
-
-  @Option(
-      names = "--length",
-      paramLabel = "L",
-      description = "tokens per sequence (default: 2048, or the model's positions if fewer)")
-  private @Nullable Integer length;
+  @Mixin private CalibrationOptions calibrationOptions;
 
   @Option(
       names = "--rate",
@@ -55,13 +36,6 @@ final class CalibrateSkipCommand implements Callable<Integer> {
           "share of the experts that could be skipped, all but a token's first, to skip (default:"
               + " ${DEFAULT-VALUE})")
   private double rate;
-
-  @Option(
-      names = "--seed",
-      paramLabel = "S",
-      defaultValue = "0",
-      description = "seed of the sample (default: ${DEFAULT-VALUE})")
-  private long seed;
 
   @Option(
       names = "--out",
@@ -77,9 +51,7 @@ final class CalibrateSkipCommand implements Callable<Integer> {
     }
     Outputs.requireFile("--out", out);
     ModelLimits limits = model.check();
-    Calibration calibration =
-        TokenFiles.calibration(
-            model.folder(), calib, sequences, length, limits.maxPositions(), seed);
+    Calibration calibration = calibrationOptions.read(model, limits);
     System.err.println("Calibrating on " + calibration.description());
     try (Model loaded = model.load()) {
       BetaSkipPolicy policy = SkipPolicy.calibrate(loaded, calibration, rate);

@@ -29,27 +29,7 @@ import picocli.CommandLine.Option;
 final class PruneCommand implements Callable<Integer> {
   @Mixin private ModelOptions model;
 
-  @Option(
-      names = "--calib",
-      required = true,
-      paramLabel = "FILE",
-      description =
-          "calibration text: .txt, .jsonl (field 'text'), or .safetensors with token ids (tensor"
-              + " 'input_ids' [sequences, length])")
-  private Path calib;
-
-  @Option(
-      names = "--sequences",
-      paramLabel = "N",
-      defaultValue = "128",
-      description = "sequences to calibrate on (default: ${DEFAULT-VALUE}, or all there are)")
-  private int sequences;
-
-  @Option(
-      names = "--length",
-      paramLabel = "L",
-      description = "tokens per sequence (default: 2048, or the model's positions if fewer)")
-  private @Nullable Integer length;
+  @Mixin private CalibrationOptions calibrationOptions;
 
   @Option(
       names = "--retain",
@@ -81,13 +61,6 @@ final class PruneCommand implements Callable<Integer> {
               + " of all)")
   private int groupSequences;
 
-  @Option(
-      names = "--seed",
-      paramLabel = "S",
-      defaultValue = "0",
-      description = "seed of the sample and of random choice (default: ${DEFAULT-VALUE})")
-  private long seed;
-
   @Option(names = "--out", required = true, paramLabel = "DIR", description = "folder to write")
   private Path out;
 
@@ -107,7 +80,7 @@ final class PruneCommand implements Callable<Integer> {
             .optMethod(methodOf(method))
             .optProgressive(progressive)
             .optSequencesPerGroup(groupSequences)
-            .optSeed(seed)
+            .optSeed(calibrationOptions.seed())
             .optProgress(new ConsoleProgress())
             .build();
     Outputs.requireFile("--report", report, out);
@@ -116,9 +89,7 @@ final class PruneCommand implements Callable<Integer> {
     ModelLimits limits = model.check();
     Outputs.requireNewCheckpoint("--out", out, model.folder());
     limits.checkRetain(retain);
-    Calibration calibration =
-        TokenFiles.calibration(
-            model.folder(), calib, sequences, length, limits.maxPositions(), seed);
+    Calibration calibration = calibrationOptions.read(model, limits);
     try (Model loaded = model.load()) {
       System.err.println("Calibrating on " + calibration.description());
       PruningReport result = pruner.pruneInPlace(loaded, calibration, retain);

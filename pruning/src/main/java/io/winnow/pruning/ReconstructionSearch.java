@@ -111,9 +111,6 @@ final class ReconstructionSearch implements PruningMethod {
         sets.add(set);
       }
     }
-    if (sets.isEmpty()) {
-      sets.add(dropped);
-    }
     return sets;
   }
 

@@ -10,9 +10,7 @@ import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
-import io.winnow.core.Calibration;
 import io.winnow.core.Fixtures;
-import io.winnow.core.TokenSequences;
 import io.winnow.core.decoder.MoeModels;
 import io.winnow.core.evaluate.Perplexity;
 import java.nio.file.Files;
@@ -51,15 +49,6 @@ class NaeeReferenceTest {
         .optDataType(DataType.FLOAT32);
   }
 
-  private static Calibration calibration(String domain) {
-    TokenSequences tokens = Fixtures.naeeTokens("calib." + domain);
-    long[][] ids = new long[tokens.count()][];
-    for (int i = 0; i < ids.length; i++) {
-      ids[i] = tokens.sequence(i);
-    }
-    return Calibration.ofTokens(ids);
-  }
-
   private static JsonArray layers(String kind, String domain, int retained) {
     return reference
         .getAsJsonObject(kind)
@@ -93,7 +82,7 @@ class NaeeReferenceTest {
         ExpertPruner.builder()
             .optSequencesPerGroup(8)
             .build()
-            .search(model, calibration(domain), retained);
+            .search(model, Fixtures.naeeCalibration(domain), retained);
     JsonArray expected = layers("layerwise", domain, retained);
     for (PruningReport.Layer layer : report.layers()) {
       JsonObject wanted = expected.get(layer.layer()).getAsJsonObject();
@@ -111,7 +100,7 @@ class NaeeReferenceTest {
   @CsvSource({"prose, 6", "prose, 4", "code, 6", "code, 4"})
   void oneGroupGivesThePapersChoicesAndLosses(String domain, int retained) {
     PruningReport report =
-        ExpertPruner.builder().build().search(model, calibration(domain), retained);
+        ExpertPruner.builder().build().search(model, Fixtures.naeeCalibration(domain), retained);
     JsonArray expected = layers("layerwise", domain, retained);
     for (PruningReport.Layer layer : report.layers()) {
       JsonObject wanted = expected.get(layer.layer()).getAsJsonObject();
@@ -128,7 +117,7 @@ class NaeeReferenceTest {
             .optSequencesPerGroup(8)
             .optProgressive(true)
             .build()
-            .search(model, calibration(domain), retained);
+            .search(model, Fixtures.naeeCalibration(domain), retained);
     JsonArray expected = layers("progressive", domain, retained);
     for (PruningReport.Layer layer : report.layers()) {
       JsonObject wanted = expected.get(layer.layer()).getAsJsonObject();
@@ -145,7 +134,7 @@ class NaeeReferenceTest {
             .optMethod(PruningMethod.frequency())
             .optMeasureLoss(false)
             .build()
-            .search(model, calibration(domain), retained);
+            .search(model, Fixtures.naeeCalibration(domain), retained);
     JsonArray expected =
         reference
             .getAsJsonObject("frequency")

@@ -49,11 +49,9 @@ public interface SkipPolicy {
   default RouterHook asHook(SkipListener listener) {
     return (layer, logits, decision) -> {
       RoutingDecision remaining = apply(layer.layerIndex(), layer.routing(), decision);
+      long selected = Skips.selected(decision);
       listener.onSkip(
-          layer.layerIndex(),
-          decision.tokens(),
-          Skips.selected(decision),
-          Skips.selected(decision) - Skips.selected(remaining));
+          layer.layerIndex(), decision.tokens(), selected, selected - Skips.selected(remaining));
       return remaining;
     };
   }

@@ -1,6 +1,7 @@
 package io.winnow.skipping;
 
 import java.util.List;
+import java.util.function.ToLongFunction;
 
 /**
  * What was skipped, layer by layer: an immutable snapshot.
@@ -30,18 +31,10 @@ public record SkipStatistics(List<Layer> layers) {
 
   /** Returns the share of all layers together. */
   public double rate() {
-    return new Layer(-1, sum(0), sum(1), sum(2)).rate();
+    return new Layer(-1, sum(Layer::tokens), sum(Layer::selected), sum(Layer::skipped)).rate();
   }
 
-  private long sum(int field) {
-    return layers.stream()
-        .mapToLong(
-            layer ->
-                switch (field) {
-                  case 0 -> layer.tokens();
-                  case 1 -> layer.selected();
-                  default -> layer.skipped();
-                })
-        .sum();
+  private long sum(ToLongFunction<Layer> field) {
+    return layers.stream().mapToLong(field).sum();
   }
 }

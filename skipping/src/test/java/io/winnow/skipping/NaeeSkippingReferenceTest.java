@@ -10,10 +10,8 @@ import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
-import io.winnow.core.Calibration;
 import io.winnow.core.Fixtures;
 import io.winnow.core.MoeModel;
-import io.winnow.core.TokenSequences;
 import io.winnow.core.decoder.MoeModels;
 import io.winnow.core.evaluate.Perplexity;
 import java.nio.file.Files;
@@ -25,15 +23,6 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /** Thresholds, skip rates and perplexities against a re-implementation of NAEE's code in Python. */
 class NaeeSkippingReferenceTest {
-  private static Calibration calibration(String domain) {
-    TokenSequences tokens = Fixtures.naeeTokens("calib." + domain);
-    long[][] ids = new long[tokens.count()][];
-    for (int i = 0; i < ids.length; i++) {
-      ids[i] = tokens.sequence(i);
-    }
-    return Calibration.ofTokens(ids);
-  }
-
   @ParameterizedTest(name = "{0} calibrated on {1}")
   @CsvSource({
     "full, prose",
@@ -63,7 +52,7 @@ class NaeeSkippingReferenceTest {
       loader.optRetained(retained);
     }
     try (Model model = loader.load()) {
-      BetaSkipPolicy policy = SkipPolicy.calibrate(model, calibration(domain));
+      BetaSkipPolicy policy = SkipPolicy.calibrate(model, Fixtures.naeeCalibration(domain));
       JsonArray betas = expected.getAsJsonArray("beta_median");
       for (int layer = 0; layer < 4; layer++) {
         assertThat(policy.betas().get(layer))

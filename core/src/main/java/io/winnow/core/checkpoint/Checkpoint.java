@@ -1,5 +1,6 @@
 package io.winnow.core.checkpoint;
 
+import com.google.common.base.Suppliers;
 import com.google.common.collect.ImmutableList;
 import com.google.common.collect.ImmutableMap;
 import com.google.common.hash.Hasher;
@@ -15,6 +16,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.Supplier;
 import java.util.stream.Collectors;
 
 /**
@@ -36,6 +38,7 @@ public final class Checkpoint {
   private final CheckpointConfig config;
   private final ImmutableList<Path> files;
   private final ImmutableMap<String, TensorInfo> tensors;
+  private final Supplier<String> digest = Suppliers.memoize(this::computeDigest);
 
   private Checkpoint(
       Path folder,
@@ -177,7 +180,7 @@ public final class Checkpoint {
   /**
    * Tells checkpoints apart: {@code "sha256:"} and 64 hexadecimal digits. It does not depend on how
    * the tensors are spread over files, and does not read them whole, which would take minutes for a
-   * large model: a change in the middle of a tensor goes unnoticed.
+   * large model: a change in the middle of a tensor goes unnoticed. It is computed on first use.
    *
    * <p>It is the SHA-256 of the following items, each preceded by its number of bytes as eight
    * bytes, highest first; texts are in UTF-8:
@@ -194,6 +197,10 @@ public final class Checkpoint {
    * @throws UncheckedIOException if a file cannot be read
    */
   public String digest() {
+    return digest.get();
+  }
+
+  private String computeDigest() {
     JsonObject content = config.json();
     content.remove("winnow");
     Hasher hasher = Hashing.sha256().newHasher();

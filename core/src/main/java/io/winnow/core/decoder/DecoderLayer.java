@@ -22,7 +22,7 @@ final class DecoderLayer extends DecoderBlock {
   @Nullable DeviceTensor apply(ForwardPass pass, DeviceTensor hidden) {
     DeviceTensor attended = attention.apply(pass, hidden);
     DeviceTensor output = moe.apply(pass, attended);
-    pass.done(attended);
+    attended.close();
     return output;
   }
 }

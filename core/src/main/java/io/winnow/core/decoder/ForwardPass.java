@@ -39,11 +39,4 @@ record ForwardPass(
         ? forInference
         : new TensorList(weights.stream().map(this::weight).toList());
   }
-
-  /** Closes an intermediate result, unless training still needs it. */
-  void done(DeviceTensor tensor) {
-    if (parameters == null) {
-      tensor.close();
-    }
-  }
 }

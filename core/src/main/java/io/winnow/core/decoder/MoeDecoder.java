@@ -347,7 +347,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     DeviceTensor hidden = pass.kernel().embed(scratch, pass.weight(embedding), ids);
     for (DecoderLayer layer : layers) {
       DeviceTensor next = layer.apply(pass, hidden);
-      pass.done(hidden);
+      hidden.close();
       if (next == null) {
         return null;
       }

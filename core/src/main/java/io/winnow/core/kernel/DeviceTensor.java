@@ -46,16 +46,6 @@ public final class DeviceTensor implements AutoCloseable {
     return array.getShape();
   }
 
-  /** Returns the bytes the elements take. */
-  public long bytes() {
-    return array.getShape().size() * elementBytes();
-  }
-
-  private int elementBytes() {
-    DataType type = array.getDataType();
-    return type == DataType.UNKNOWN ? 2 : type.getNumOfBytes();
-  }
-
   /** Returns whether DJL's own operations may be applied to {@link #array()}. */
   boolean isKnownToDjl() {
     return array.getDataType() != DataType.UNKNOWN;

@@ -15,7 +15,7 @@ import org.jspecify.annotations.Nullable;
  * The decoder's operations as TorchScript methods, in float32, float16 and bfloat16. For inference
  * only. Thread-safe. Not part of the API.
  */
-public final class FusedKernel implements Kernel, AutoCloseable {
+public final class FusedKernel implements Kernel {
   private static final String SOURCE = "decoder.py";
   private static final DeviceTensor[] NO_TENSORS = {};
 
@@ -26,7 +26,7 @@ public final class FusedKernel implements Kernel, AutoCloseable {
   /**
    * Compiles the methods, in about 0.1 seconds.
    *
-   * @param parent a manager that closes them at the latest
+   * @param parent the manager that closes them
    * @param type the type of the weights they will get
    * @throws io.winnow.core.InvalidInputException if models do not compute in this type
    */
@@ -34,6 +34,7 @@ public final class FusedKernel implements Kernel, AutoCloseable {
     scalarType = ScalarTypes.of(type);
     module = TorchScriptModule.load(parent, SOURCE);
     noTensors = DeviceTensor.list(NO_TENSORS);
+    parent.attachInternal(noTensors.getUid(), noTensors);
   }
 
   TorchScriptModule module() {
@@ -312,11 +313,5 @@ public final class FusedKernel implements Kernel, AutoCloseable {
           .rawArray()
           .toByteBuffer(true);
     }
-  }
-
-  @Override
-  public void close() {
-    noTensors.close();
-    module.close();
   }
 }

@@ -28,29 +28,27 @@ import java.util.zip.ZipOutputStream;
  * <p>PyTorch's archive format is a zip of the source, a pickled empty object and a version; writing
  * it here gives us every operation of PyTorch, bfloat16 included, that DJL's Java binding lacks.
  */
-final class TorchScriptModule implements AutoCloseable {
+final class TorchScriptModule {
   /** Pickle protocol 2: an object of class {@code __torch__.M} with {@code training = False}. */
   private static final byte[] EMPTY_OBJECT =
       latin1("\u0080\u0002c__torch__\nM\n)\u0081}(X\u0008\u0000\u0000\u0000training\u0089ub.");
 
   private static final byte[] EMPTY_TUPLE = latin1("\u0080\u0002).");
 
-  private final NDManager manager;
   private final PtSymbolBlock block;
 
-  private TorchScriptModule(NDManager manager, PtSymbolBlock block) {
-    this.manager = manager;
+  private TorchScriptModule(PtSymbolBlock block) {
     this.block = block;
   }
 
-  /** Compiles a resource of this package; takes about 0.1 seconds. The caller closes it. */
+  /** Compiles a resource of this package; takes about 0.1 seconds. The manager closes it. */
   static TorchScriptModule load(NDManager parent, String resource) {
     // The module holds no tensor, so that it may stay on the CPU. DJL's Model.load would copy the
     // archive to a temporary folder.
     PtNDManager manager = (PtNDManager) parent.newSubManager(Device.cpu());
     try {
       InputStream archive = new ByteArrayInputStream(archive(source(resource)));
-      return new TorchScriptModule(manager, JniUtils.loadModule(manager, archive, false, false));
+      return new TorchScriptModule(JniUtils.loadModule(manager, archive, false, false));
     } catch (IOException e) {
       manager.close();
       throw new IllegalStateException("Cannot compile the bundled kernel " + resource, e);
@@ -178,10 +176,5 @@ final class TorchScriptModule implements AutoCloseable {
       array.attach(manager);
       return array;
     }
-  }
-
-  @Override
-  public void close() {
-    manager.close();
   }
 }
