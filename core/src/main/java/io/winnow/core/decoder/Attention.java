@@ -33,8 +33,8 @@ final class Attention extends DecoderBlock {
               cache.layer(layer),
               weights.get(1).tensor(),
               runtime().attention(),
-              (int) hidden.shape().get(0),
-              (int) hidden.shape().get(1));
+              pass.context().sequences(),
+              pass.context().tokens());
     }
     return pass.kernel()
         .attend(

@@ -15,8 +15,9 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A part of the decoder that takes hidden states {@code [sequences, tokens, hiddenSize]} and adds
- * to them. As a DJL block it takes and returns them in float32, without a cache.
+ * A part of the decoder that takes hidden states {@code [sequences * tokens, hiddenSize]} and adds
+ * to them. As a DJL block it takes and returns {@code [sequences, tokens, hiddenSize]} in float32,
+ * without a cache.
  */
 abstract class DecoderBlock extends AbstractBlock {
   private final DecoderRuntime runtime;
@@ -52,7 +53,7 @@ abstract class DecoderBlock extends AbstractBlock {
     NDManager manager = result.newSubManager();
     try {
       Shape shape = hidden.getShape();
-      DeviceTensor input = DeviceTensor.borrowing(hidden);
+      DeviceTensor input = DeviceTensor.owning(hidden.reshape(-1, runtime.config().hiddenSize()));
       ForwardPass pass =
           runtime.newPass(
               manager,
@@ -65,7 +66,9 @@ abstract class DecoderBlock extends AbstractBlock {
       if (output == null) {
         throw new IllegalStateException("The block was ended by an observer it does not have");
       }
-      return new NDList(output.attach(result).array());
+      NDArray added = output.array().reshape(shape);
+      added.attach(result);
+      return new NDList(added);
     } finally {
       // A graph to differentiate keeps what it needs natively.
       manager.close();

@@ -1,6 +1,5 @@
 package io.winnow.core.decoder;
 
-import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.training.ParameterStore;
@@ -12,6 +11,7 @@ import io.winnow.core.kernel.FusedKernel;
 import io.winnow.core.kernel.Kernel;
 import io.winnow.core.kernel.KeyValueCache;
 import io.winnow.core.kernel.ReferenceKernel;
+import io.winnow.core.kernel.RotaryTable;
 import org.jspecify.annotations.Nullable;
 
 /** What all blocks of one decoder share: dimensions, kernels, rotary frequencies. */
@@ -23,7 +23,7 @@ final class DecoderRuntime {
   private final FusedKernel fused;
   private final Kernel training = new ReferenceKernel();
   private final Kernel inference;
-  private final NDArray inverseFrequencies;
+  private final RotaryTable rotary;
   private final RouterHooks hooks = new RouterHooks();
 
   DecoderRuntime(
@@ -44,7 +44,7 @@ final class DecoderRuntime {
     for (int i = 0; i < frequencies.length; i++) {
       frequencies[i] = (float) Math.pow(config.ropeTheta(), -2.0 * i / config.headSize());
     }
-    inverseFrequencies = manager.create(frequencies);
+    rotary = new RotaryTable(manager, frequencies);
   }
 
   DecoderConfig config() {
@@ -91,12 +91,7 @@ final class DecoderRuntime {
     Kernel kernel = parameters == null ? inference : training;
     AttentionContext context =
         kernel.prepare(
-            scratch,
-            attention,
-            inverseFrequencies,
-            tokens,
-            cache == null ? 0 : cache.length(),
-            padding);
+            scratch, attention, rotary, tokens, cache == null ? 0 : cache.length(), padding);
     return new ForwardPass(scratch, kernel, parameters, context, cache, observer);
   }
 }

@@ -357,12 +357,19 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
       return null;
     }
     if (finalHidden != null) {
-      finalHidden.add(
-          pass.kernel().finalHidden(scratch, hidden, pass.weight(finalNorm), config().epsilon()));
+      NDArray rows =
+          pass.kernel().finalHidden(scratch, hidden, pass.weight(finalNorm), config().epsilon());
+      finalHidden.add(rows.reshape(padding.length, tokens, config().hiddenSize()));
     }
     return pass.kernel()
         .head(
-            scratch, hidden, pass.weight(finalNorm), config().epsilon(), pass.weight(head), count);
+            scratch,
+            hidden,
+            pass.weight(finalNorm),
+            config().epsilon(),
+            pass.weight(head),
+            tokens,
+            count);
   }
 
   private static void checkShape(NDArray ids) {

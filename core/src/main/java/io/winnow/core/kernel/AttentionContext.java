@@ -3,11 +3,12 @@ package io.winnow.core.kernel;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
+import ai.djl.pytorch.jni.IValue;
 import org.jspecify.annotations.Nullable;
 
 /**
  * What all layers' attention shares in one forward pass: the positions' rotary factors, the mask,
- * and how many positions are cached already. Not part of the API.
+ * and the sizes of all. Not part of the API.
  */
 public final class AttentionContext {
   /**
@@ -21,13 +22,28 @@ public final class AttentionContext {
   private final DeviceTensor sin;
   private final @Nullable DeviceTensor mask;
   private final @Nullable TensorList maskList;
-  private final int past;
+  private final int sequences;
+  private final int tokens;
+  private final @Nullable IValue sizes;
 
-  AttentionContext(DeviceTensor cos, DeviceTensor sin, @Nullable DeviceTensor mask, int past) {
+  /**
+   * Creates a context.
+   *
+   * @param sizes what the fused kernel needs of them as a TorchScript list; its manager closes it
+   */
+  AttentionContext(
+      DeviceTensor cos,
+      DeviceTensor sin,
+      @Nullable DeviceTensor mask,
+      int sequences,
+      int tokens,
+      @Nullable IValue sizes) {
     this.cos = cos;
     this.sin = sin;
     this.mask = mask;
-    this.past = past;
+    this.sequences = sequences;
+    this.tokens = tokens;
+    this.sizes = sizes;
     rotary = TensorList.of(cos, sin);
     maskList = mask == null ? null : TensorList.of(mask);
   }
@@ -52,8 +68,21 @@ public final class AttentionContext {
     return maskList;
   }
 
-  int past() {
-    return past;
+  /** Returns the number of sequences. */
+  public int sequences() {
+    return sequences;
+  }
+
+  /** Returns the number of new tokens in each. */
+  public int tokens() {
+    return tokens;
+  }
+
+  IValue sizes() {
+    if (sizes == null) {
+      throw new IllegalStateException("The context was prepared by another kernel");
+    }
+    return sizes;
   }
 
   /**
@@ -101,7 +130,7 @@ public final class AttentionContext {
     return manager.create(mask, new Shape(rows, 1, tokens, total));
   }
 
-  private static boolean isPadded(long[] padding) {
+  static boolean isPadded(long[] padding) {
     for (long count : padding) {
       if (count > 0) {
         return true;

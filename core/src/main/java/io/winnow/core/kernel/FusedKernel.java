@@ -9,6 +9,8 @@ import ai.djl.pytorch.jni.IValue;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.checkpoint.TensorType;
 import java.nio.ByteBuffer;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -22,6 +24,8 @@ public final class FusedKernel implements Kernel {
   private final TorchScriptModule module;
   private final int scalarType;
   private final IValue noTensors;
+  private final NDManager parent;
+  private final Map<Double, IValue> constants = new ConcurrentHashMap<>();
 
   /**
    * Compiles the methods, in about 0.1 seconds.
@@ -31,6 +35,7 @@ public final class FusedKernel implements Kernel {
    * @throws io.winnow.core.InvalidInputException if models do not compute in this type
    */
   public FusedKernel(NDManager parent, DataType type) {
+    this.parent = parent;
     scalarType = ScalarTypes.of(type);
     module = TorchScriptModule.load(parent, SOURCE);
     noTensors = DeviceTensor.list(NO_TENSORS);
@@ -52,20 +57,32 @@ public final class FusedKernel implements Kernel {
   public AttentionContext prepare(
       NDManager manager,
       AttentionConfig config,
-      NDArray inverseFrequencies,
+      RotaryTable table,
       int tokens,
       int past,
       long[] padding) {
+    DeviceTensor factors = table.factors(module, past + tokens);
     DeviceTensor[] rotary;
-    try (DeviceTensor positions =
-            DeviceTensor.owning(AttentionContext.positions(manager, tokens, past, padding));
-        DeviceTensor frequencies = DeviceTensor.borrowing(inverseFrequencies)) {
-      rotary = module.runForTensors(manager, "rotary", positions, frequencies);
+    if (AttentionContext.isPadded(padding)) {
+      try (DeviceTensor positions =
+          DeviceTensor.owning(AttentionContext.positions(manager, tokens, past, padding))) {
+        rotary = module.runForTensors(manager, "rotary", factors, positions);
+      }
+    } else {
+      rotary = module.runForTensors(manager, "rotary_range", factors, (long) past, (long) tokens);
     }
     NDArray mask =
         AttentionContext.mask(manager, tokens, past, padding, config.slidingWindow(), false);
+    IValue sizes =
+        IValue.listFrom(padding.length, tokens, past, config.heads(), config.keyValueHeads());
+    manager.attachInternal(sizes.getUid(), sizes);
     return new AttentionContext(
-        rotary[0], rotary[1], mask == null ? null : convert(manager, mask), past);
+        rotary[0],
+        rotary[1],
+        mask == null ? null : convert(manager, mask),
+        padding.length,
+        tokens,
+        sizes);
   }
 
   private DeviceTensor convert(NDManager manager, NDArray mask) {
@@ -88,21 +105,36 @@ public final class FusedKernel implements Kernel {
       AttentionContext context,
       double epsilon,
       KeyValueCache.@Nullable Layer cache) {
-    TensorList mask = context.maskList();
-    TensorList keysAndValues = cache == null ? null : cache.list();
     return module.runForTensor(
         manager,
         "attend",
         hidden,
         weights.value(),
         context.rotary().value(),
-        mask == null ? noTensors : mask.value(),
-        keysAndValues == null ? noTensors : keysAndValues.value(),
-        (long) context.past(),
-        (long) config.heads(),
-        (long) config.keyValueHeads(),
+        listOf(context.maskList()),
+        listOf(cache == null ? null : cache.list()),
+        context.sizes(),
         config.scale(),
-        epsilon);
+        constants(hidden, epsilon));
+  }
+
+  private IValue listOf(@Nullable TensorList tensors) {
+    return tensors == null ? noTensors : tensors.value();
+  }
+
+  /** Returns what the RMS norm of rows of this size takes: 0 and sqrt(size epsilon). */
+  private IValue constants(DeviceTensor rows, double epsilon) {
+    long size = rows.shape().get(1);
+    return constants.computeIfAbsent(
+        size * epsilon,
+        product -> {
+          IValue list =
+              DeviceTensor.list(
+                  DeviceTensor.owning(parent.create(new float[1])),
+                  DeviceTensor.owning(parent.create(new float[] {(float) Math.sqrt(product)})));
+          parent.attachInternal(list.getUid(), list);
+          return list;
+        });
   }
 
   @Override
@@ -113,7 +145,8 @@ public final class FusedKernel implements Kernel {
       double epsilon,
       DeviceTensor gate) {
     DeviceTensor[] results =
-        module.runForTensors(manager, "route", hidden, norm, epsilon, gate, (long) scalarType);
+        module.runForTensors(
+            manager, "route", hidden, norm, gate, scalarType, constants(hidden, epsilon));
     return new RouterOutput(results[0].array(), results[1], results[2].array());
   }
 
@@ -182,7 +215,9 @@ public final class FusedKernel implements Kernel {
   @Override
   public NDArray finalHidden(
       NDManager manager, DeviceTensor hidden, DeviceTensor norm, double epsilon) {
-    return module.runForTensor(manager, "normalize", hidden, norm, epsilon).array();
+    return module
+        .runForTensor(manager, "normalize", hidden, norm, constants(hidden, epsilon))
+        .array();
   }
 
   @Override
@@ -192,9 +227,11 @@ public final class FusedKernel implements Kernel {
       DeviceTensor norm,
       double epsilon,
       DeviceTensor weight,
+      int tokens,
       int count) {
     return module
-        .runForTensor(manager, "head", hidden, norm, epsilon, weight, (long) count)
+        .runForTensor(
+            manager, "head", hidden, norm, weight, tokens, count, constants(hidden, epsilon))
         .array();
   }
 

@@ -11,7 +11,7 @@ import org.jspecify.annotations.Nullable;
  * differentiated.
  *
  * <p>Results belong to the manager that is passed in, and the caller closes them. Hidden states are
- * {@code [sequences, tokens, hiddenSize]} in float32, norms and gates are float32 too; all other
+ * {@code [sequences * tokens, hiddenSize]} in float32, norms and gates are float32 too; all other
  * weights and the products with them are of the model's type. Not part of the API.
  */
 public interface Kernel {
@@ -21,7 +21,7 @@ public interface Kernel {
   /**
    * Prepares what all layers' attention shares.
    *
-   * @param inverseFrequencies {@code [headSize / 2]} float32
+   * @param table the positions' rotary factors
    * @param tokens new tokens per sequence
    * @param past positions that are cached
    * @param padding how many of each sequence's first positions are padding
@@ -29,7 +29,7 @@ public interface Kernel {
   AttentionContext prepare(
       NDManager manager,
       AttentionConfig config,
-      NDArray inverseFrequencies,
+      RotaryTable table,
       int tokens,
       int past,
       long[] padding);
@@ -56,7 +56,7 @@ public interface Kernel {
   /**
    * Adds the experts' weighted outputs to the residual.
    *
-   * @param hidden the residual {@code [sequences, tokens, hiddenSize]}
+   * @param hidden the residual {@code [sequences * tokens, hiddenSize]}
    * @param input the layer's normalised input {@code [sequences * tokens, hiddenSize]}
    * @param routingWeights the decision's weights {@code [tokens, topK]} as a differentiable array,
    *     or null to take those of the decision
@@ -78,13 +78,17 @@ public interface Kernel {
   /** Applies the RMS norm to a hidden state, in float32: what the head multiplies. */
   NDArray finalHidden(NDManager manager, DeviceTensor hidden, DeviceTensor norm, double epsilon);
 
-  /** Computes float32 logits of the last {@code count} tokens. */
+  /**
+   * Computes float32 logits of the last {@code count} of each sequence's {@code tokens}: {@code
+   * [sequences, count, vocabulary]}.
+   */
   NDArray head(
       NDManager manager,
       DeviceTensor hidden,
       DeviceTensor norm,
       double epsilon,
       DeviceTensor weight,
+      int tokens,
       int count);
 
   /**

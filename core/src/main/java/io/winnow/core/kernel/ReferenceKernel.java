@@ -26,21 +26,22 @@ public final class ReferenceKernel implements Kernel {
   @Override
   public DeviceTensor embed(NDManager manager, DeviceTensor table, NDArray ids) {
     return own(
-        manager, Embedding.embedding(ids, table.array(), SparseFormat.DENSE).singletonOrThrow());
+        manager,
+        Embedding.embedding(ids.flatten(), table.array(), SparseFormat.DENSE).singletonOrThrow());
   }
 
   @Override
   public AttentionContext prepare(
       NDManager manager,
       AttentionConfig config,
-      NDArray inverseFrequencies,
+      RotaryTable table,
       int tokens,
       int past,
       long[] padding) {
     try (NDManager scratch = manager.newSubManager()) {
       NDArray positions = AttentionContext.positions(scratch, tokens, past, padding);
       NDArray angles =
-          positions.toType(DataType.FLOAT32, false).expandDims(-1).mul(inverseFrequencies);
+          positions.toType(DataType.FLOAT32, false).expandDims(-1).mul(table.inverseFrequencies());
       angles = angles.concat(angles, -1).expandDims(1);
       NDArray mask =
           AttentionContext.mask(scratch, tokens, past, padding, config.slidingWindow(), tokens > 1);
@@ -48,7 +49,9 @@ public final class ReferenceKernel implements Kernel {
           own(manager, angles.cos()),
           own(manager, angles.sin()),
           mask == null ? null : own(manager, mask),
-          past);
+          padding.length,
+          tokens,
+          null);
     }
   }
 
@@ -62,14 +65,12 @@ public final class ReferenceKernel implements Kernel {
       double epsilon,
       KeyValueCache.@Nullable Layer cache) {
     NDArray residual = hidden.array();
-    long sequences = residual.getShape().get(0);
-    long tokens = residual.getShape().get(1);
     NDArray cos = context.cos().array();
     NDArray sin = context.sin().array();
     NDArray x = normalize(residual, weights.get(0).array(), epsilon);
-    NDArray query = rotate(heads(x, weights.get(1), config.heads(), config), cos, sin);
-    NDArray key = rotate(heads(x, weights.get(2), config.keyValueHeads(), config), cos, sin);
-    NDArray value = heads(x, weights.get(3), config.keyValueHeads(), config);
+    NDArray query = rotate(heads(x, weights.get(1), context, config.heads()), cos, sin);
+    NDArray key = rotate(heads(x, weights.get(2), context, config.keyValueHeads()), cos, sin);
+    NDArray value = heads(x, weights.get(3), context, config.keyValueHeads());
     if (cache != null) {
       DeviceTensor keys = cache.keys();
       DeviceTensor values = cache.values();
@@ -92,14 +93,14 @@ public final class ReferenceKernel implements Kernel {
             .softmax(-1)
             .matMul(repeatHeads(value, groups))
             .transpose(0, 2, 1, 3)
-            .reshape(sequences, tokens, -1);
+            .reshape(residual.getShape().get(0), -1);
     return own(manager, residual.add(linear(attended, weights.get(4))));
   }
 
-  private static NDArray heads(NDArray x, DeviceTensor weight, int heads, AttentionConfig config) {
-    Shape shape = x.getShape();
+  private static NDArray heads(
+      NDArray x, DeviceTensor weight, AttentionContext context, int heads) {
     return linear(x, weight)
-        .reshape(shape.get(0), shape.get(1), heads, config.headSize())
+        .reshape(context.sequences(), context.tokens(), heads, -1)
         .transpose(0, 2, 1, 3);
   }
 
@@ -122,7 +123,7 @@ public final class ReferenceKernel implements Kernel {
       double epsilon,
       DeviceTensor gate) {
     NDArray residual = hidden.array();
-    NDArray x = normalize(residual, norm.array(), epsilon).reshape(-1, residual.getShape().get(2));
+    NDArray x = normalize(residual, norm.array(), epsilon);
     NDArray wide = attach(manager, x);
     return new RouterOutput(wide, DeviceTensor.borrowing(wide), attach(manager, linear(x, gate)));
   }
@@ -152,7 +153,7 @@ public final class ReferenceKernel implements Kernel {
             : routingWeights.flatten().get(manager.create(places(batches, decision.topK())));
     NDArray pairs = NDArrays.concat(outputs, 0).mul(factors.expandDims(1));
     NDArray sum = sumByToken(manager, pairs, batches, decision, x.getShape());
-    return own(manager, residual.add(sum.reshape(residual.getShape())));
+    return own(manager, residual.add(sum));
   }
 
   /** Where the weight of each pair stands in the row-major {@code [tokens, topK]}. */
@@ -219,9 +220,10 @@ public final class ReferenceKernel implements Kernel {
       DeviceTensor norm,
       double epsilon,
       DeviceTensor weight,
+      int tokens,
       int count) {
     NDArray all = hidden.array();
-    long tokens = all.getShape().get(1);
+    all = all.reshape(-1, tokens, all.getShape().get(1));
     NDArray tail = all.get(new NDIndex(":, {}:", tokens - count));
     return attach(manager, linear(normalize(tail, norm.array(), epsilon), weight));
   }

@@ -3,6 +3,7 @@
 # norms, rotary factors and the router (and their weights) in float32, which in bfloat16 halves the error and costs no time.
 # 6 is float32.
 # Shapes: B sequences, T new tokens, S cached and new tokens, H hidden size, D head dimension, N = B * T.
+# While decoding, an operation costs more by being dispatched than by its arithmetic: fewer are faster.
 class M(Module):
   __parameters__ = []
   __buffers__ = []
@@ -24,64 +25,89 @@ class M(Module):
 
   # ---- attention ----------------------------------------------------------------------------------
 
-  # ids [B, T] -> residual [B, T, H] in float32, as it stays.
-  def embed(self: __torch__.M, table: Tensor, ids: Tensor) -> Tensor:
-    return torch.to(torch.embedding(table, ids), 6)
+  # x [N, H] times a weight [out, H]. Written out: torch.linear takes three more dispatches to get there.
+  def product(self: __torch__.M, x: Tensor, w: Tensor) -> Tensor:
+    return torch.mm(x, torch.t(w))
 
-  # positions [B, T] -> [cos, sin], each [B, 1, T, D] in float32; the first half of sin is negative.
-  def rotary(self: __torch__.M, positions: Tensor, inverse_frequencies: Tensor) -> List[Tensor]:
+  # hidden [N, H] in float32 and y [N, in] times a weight [H, in], added to it.
+  def add_product(self: __torch__.M, hidden: Tensor, y: Tensor, w: Tensor) -> Tensor:
+    if w.dtype == 6:
+      return torch.addmm(hidden, y, torch.t(w))
+    else:
+      return hidden + torch.to(torch.mm(y, torch.t(w)), 6)
+
+  # ids [B, T] -> residual [N, H] in float32, as it stays.
+  def embed(self: __torch__.M, table: Tensor, ids: Tensor) -> Tensor:
+    return torch.to(torch.embedding(table, torch.view(ids, [-1])), 6)
+
+  # All positions' factors [positions, 2 D] in float32: cos, and sin, whose first half is negative.
+  def rotary_table(self: __torch__.M, positions: Tensor, inverse_frequencies: Tensor) -> Tensor:
     angles = torch.unsqueeze(torch.to(positions, 6), -1) * inverse_frequencies
     sin = torch.sin(angles)
     cos = torch.cos(angles)
-    return [torch.unsqueeze(torch.cat([cos, cos], -1), 1), torch.unsqueeze(torch.cat([torch.neg(sin), sin], -1), 1)]
+    return torch.cat([cos, cos, torch.neg(sin), sin], -1)
+
+  # Positions [B or 1, T] -> [cos, sin], each [B or 1, 1, T, D].
+  def rotary(self: __torch__.M, table: Tensor, positions: Tensor) -> List[Tensor]:
+    return torch.chunk(torch.unsqueeze(torch.embedding(table, positions), 1), 2, -1)
+
+  # The same for successive positions, without a copy.
+  def rotary_range(self: __torch__.M, table: Tensor, first: int, count: int) -> List[Tensor]:
+    return torch.chunk(torch.view(torch.narrow(table, 0, first, count), [1, 1, count, -1]), 2, -1)
 
   # Rolling by half a head exchanges its halves; the sign is in sin.
   def rotate(self: __torch__.M, x: Tensor, rotary: List[Tensor]) -> Tensor:
     rolled = torch.roll(x, [x.size(-1) // 2], [-1])
-    return torch.to(torch.addcmul(x * rotary[0], rolled, rotary[1]), x.dtype)
+    return torch.addcmul(x * rotary[0], rolled, rotary[1])
 
-  # float32 in and out.
-  def normalize(self: __torch__.M, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    return torch.rms_norm(x, [x.size(-1)], weight, epsilon)
+  # RMS norm, float32 in and out: sqrt(H) x / sqrt(|x|^2 + H epsilon) * weight in four operations;
+  # torch.rms_norm takes ten. constants: 0, sqrt(H epsilon).
+  def normalize(self: __torch__.M, x: Tensor, weight: Tensor, constants: List[Tensor]) -> Tensor:
+    length = torch.hypot(torch.linalg_vector_norm(x, 2, [-1], True), constants[1])
+    return torch.addcmul(constants[0], torch.div(x, length), weight, value=torch.sqrt(x.size(-1)))
 
-  # Normalised attention added to the residual: hidden [B, T, H] -> [B, T, H].
+  # Normalised attention added to the residual: hidden [N, H] -> [N, H].
   # weights: norm, query, key, value, output. mask: none, or one additive [B or 1, 1, T, S].
-  # cache: none, or keys and values [B, key/value heads, capacity, D], filled up to `past`.
-  def attend(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], past: int, heads: int, kv_heads: int, scale: float, epsilon: float) -> Tensor:
-    b = hidden.size(0)
-    t = hidden.size(1)
+  # cache: none, or keys and values [B, key/value heads, capacity, D], filled up to the past.
+  # sizes: sequences, new tokens, past, query heads, key/value heads.
+  def attend(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], scale: float, constants: List[Tensor]) -> Tensor:
+    b, t, past, heads, kv_heads = sizes
     groups = heads // kv_heads
-    x = torch.to(self.normalize(hidden, weights[0], epsilon), weights[1].dtype)
+    x = self.normalize(hidden, weights[0], constants)
+    if weights[1].dtype != 6:
+      x = torch.to(x, weights[1].dtype)
     # Queries and keys are rotated together: [B, heads + key/value heads, T, D].
-    qk = torch.cat([torch.linear(x, weights[1]), torch.linear(x, weights[2])], -1)
-    qk = torch.transpose(torch.view(qk, [b, t, heads + kv_heads, -1]), 1, 2)
+    qk = torch.cat([self.product(x, weights[1]), self.product(x, weights[2])], -1)
+    v = self.product(x, weights[3])
+    if t == 1:
+      qk = torch.view(qk, [b, heads + kv_heads, 1, -1])
+      v = torch.view(v, [b, kv_heads, 1, -1])
+    else:
+      qk = torch.transpose(torch.view(qk, [b, t, heads + kv_heads, -1]), 1, 2)
+      v = torch.transpose(torch.view(v, [b, t, kv_heads, -1]), 1, 2)
     qk = self.rotate(qk, rotary)
+    if weights[1].dtype != 6:
+      qk = torch.to(qk, weights[1].dtype)
     q = torch.narrow(qk, 1, 0, heads)
     k = torch.narrow(qk, 1, heads, kv_heads)
-    v = torch.transpose(torch.view(torch.linear(x, weights[3]), [b, t, kv_heads, -1]), 1, 2)
     if len(cache) > 0:
       torch.copy_(torch.narrow(cache[0], 2, past, t), k)
       torch.copy_(torch.narrow(cache[1], 2, past, t), v)
       k = torch.narrow(cache[0], 2, 0, past + t)
       v = torch.narrow(cache[1], 2, 0, past + t)
     if t == 1:
-      # The query heads of a group become rows of one product: no copy of keys and values.
-      rows = torch.reshape(q, [b, kv_heads, groups, -1])
-      scores = torch.matmul(rows, torch.transpose(k, 2, 3)) * scale
-      if len(mask) > 0:
-        scores = scores + mask[0]
-      y = torch.matmul(torch.to(torch.softmax(scores, -1, 6), v.dtype), v)
-      y = torch.reshape(y, [b, 1, -1])
+      # The query heads of a group become queries of one head: no copy of keys and values.
+      q = torch.reshape(q, [b, kv_heads, groups, -1])
+    elif groups > 1:
+      k = torch.repeat_interleave(k, groups, 1)
+      v = torch.repeat_interleave(v, groups, 1)
+    if len(mask) > 0:
+      y = torch.scaled_dot_product_attention(q, k, v, mask[0], 0.0, False, scale=scale)
     else:
-      if groups > 1:
-        k = torch.repeat_interleave(k, groups, 1)
-        v = torch.repeat_interleave(v, groups, 1)
-      if len(mask) > 0:
-        y = torch.scaled_dot_product_attention(q, k, v, mask[0], 0.0, False, scale=scale)
-      else:
-        y = torch.scaled_dot_product_attention(q, k, v, None, 0.0, True, scale=scale)
-      y = torch.reshape(torch.transpose(y, 1, 2), [b, t, -1])
-    return hidden + torch.to(torch.linear(y, weights[4]), 6)
+      y = torch.scaled_dot_product_attention(q, k, v, None, 0.0, t > 1, scale=scale)
+    if t > 1:
+      y = torch.transpose(y, 1, 2)
+    return self.add_product(hidden, torch.reshape(y, [b * t, -1]), weights[4])
 
   # A cache with room for `capacity` positions, holding what the old one held.
   def grow(self: __torch__.M, cache: Tensor, capacity: int) -> Tensor:
@@ -94,25 +120,38 @@ class M(Module):
 
   # ---- sparse MoE ---------------------------------------------------------------------------------
 
-  # hidden [B, T, H] -> normalised input [N, H] in float32 and in the experts' type, router logits
+  # hidden [N, H] -> normalised input [N, H] in float32 and in the experts' type, router logits
   # [N, experts] in float32. The gate is float32.
-  def route(self: __torch__.M, hidden: Tensor, norm: Tensor, epsilon: float, gate: Tensor, dtype: int) -> List[Tensor]:
-    x = torch.reshape(self.normalize(hidden, norm, epsilon), [-1, hidden.size(2)])
-    return [x, torch.to(x, dtype), torch.linear(x, gate)]
+  def route(self: __torch__.M, hidden: Tensor, norm: Tensor, gate: Tensor, dtype: int, constants: List[Tensor]) -> List[Tensor]:
+    x = self.normalize(hidden, norm, constants)
+    logits = self.product(x, gate)
+    if dtype == 6:
+      return [x, x, logits]
+    else:
+      return [x, torch.to(x, dtype), logits]
+
+  # Both in one call.
+  def attend_and_route(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], scale: float, constants: List[Tensor], norm: Tensor, gate: Tensor, dtype: int) -> List[Tensor]:
+    attended = self.attend(hidden, weights, rotary, mask, cache, sizes, scale, constants)
+    x, input, logits = self.route(attended, norm, gate, dtype, constants)
+    return [attended, x, input, logits]
 
   # The same for a host's input: [N, H] -> [N, experts].
   def router_logits(self: __torch__.M, x: Tensor, gate: Tensor) -> Tensor:
-    return torch.linear(x, gate)
+    return self.product(x, gate)
+
+  # What the last product of an expert multiplies: [N, H] -> [N, m].
+  def activate(self: __torch__.M, x: Tensor, w1: Tensor, w3: Tensor) -> Tensor:
+    return torch.mul_(torch.silu_(self.product(x, w1)), self.product(x, w3))
 
   def feed_forward(self: __torch__.M, x: Tensor, w1: Tensor, w3: Tensor, w2: Tensor) -> Tensor:
-    y = torch.silu_(torch.linear(x, w1))
-    return torch.linear(torch.mul_(y, torch.linear(x, w3)), w2)
+    return self.product(self.activate(x, w1, w3), w2)
 
   # One expert alone, always computed in float32: [N, H] -> [N, H].
   def expert_output(self: __torch__.M, x: Tensor, w1: Tensor, w3: Tensor, w2: Tensor) -> Tensor:
     return self.feed_forward(x, torch.to(w1, 6), torch.to(w3, 6), torch.to(w2, 6))
 
-  # The experts' weighted outputs added to the residual. The pairs of token and expert come sorted by
+  # The experts' weighted outputs added to the residual [N, H]. The pairs of token and expert come sorted by
   # expert: expert experts[i] takes tokens[starts[i]:starts[i + 1]] with the weights at the same places.
   # A token occurs once per expert, so that every index_add_ has one writer per row and the sum has one order.
   def mix(self: __torch__.M, hidden: Tensor, x: Tensor, experts: List[int], starts: List[int], tokens: Tensor, weights: Tensor, w1: List[Tensor], w3: List[Tensor], w2: List[Tensor]) -> Tensor:
@@ -124,20 +163,28 @@ class M(Module):
       z = self.feed_forward(torch.index_select(x, 0, rows), w1[e], w3[e], w2[e])
       z = torch.to(z, 6) * torch.unsqueeze(torch.narrow(weights, 0, starts[i], count), 1)
       y = torch.index_add_(y, 0, rows, z)
-    return hidden + torch.view_as(y, hidden)
+    return torch.add_(y, hidden)
 
   # The same for a single token, which every expert in the list takes.
   def mix_one(self: __torch__.M, hidden: Tensor, x: Tensor, experts: List[int], weights: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor]) -> Tensor:
     y = hidden
     for i in range(len(experts)):
       e = experts[i]
-      y = torch.add(y, self.feed_forward(x, w1[e], w3[e], w2[e]), alpha=weights[i])
+      z = self.activate(x, w1[e], w3[e])
+      if x.dtype == 6:
+        y = torch.addmm(y, z, torch.t(w2[e]), alpha=weights[i])
+      else:
+        y = torch.add(y, self.product(z, w2[e]), alpha=weights[i])
     return y
 
   # ---- head ---------------------------------------------------------------------------------------
 
-  # Logits in float32 of the last `count` tokens: [B, T, H] -> [B, count, vocabulary].
-  def head(self: __torch__.M, hidden: Tensor, norm: Tensor, epsilon: float, weight: Tensor, count: int) -> Tensor:
-    tail = torch.narrow(hidden, 1, hidden.size(1) - count, count)
-    x = torch.to(self.normalize(tail, norm, epsilon), weight.dtype)
-    return torch.to(torch.linear(x, weight), 6)
+  # Logits in float32 of the last `count` of T tokens: [N, H] -> [B, count, vocabulary].
+  def head(self: __torch__.M, hidden: Tensor, norm: Tensor, weight: Tensor, tokens: int, count: int, constants: List[Tensor]) -> Tensor:
+    tail = hidden
+    if count < tokens:
+      tail = torch.narrow(torch.view(hidden, [-1, tokens, hidden.size(1)]), 1, tokens - count, count)
+      tail = torch.reshape(tail, [-1, hidden.size(1)])
+    x = self.normalize(tail, norm, constants)
+    logits = self.product(torch.to(x, weight.dtype), weight)
+    return torch.to(torch.view(logits, [-1, count, weight.size(0)]), 6)

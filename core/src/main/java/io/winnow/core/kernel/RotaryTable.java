@@ -1,0 +1,57 @@
+package io.winnow.core.kernel;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The frequencies of a rotary embedding, and the factors of all positions that were needed so far.
+ * Thread-safe; what it holds belongs to its manager. Not part of the API.
+ */
+public final class RotaryTable {
+  private static final int BLOCK = 1024;
+
+  private final NDManager manager;
+  private final NDArray inverseFrequencies;
+  private volatile @Nullable DeviceTensor factors;
+
+  /**
+   * Creates an empty table.
+   *
+   * @param manager owns the factors, on the model's device
+   * @param inverseFrequencies {@code [headSize / 2]}
+   */
+  public RotaryTable(NDManager manager, float... inverseFrequencies) {
+    this.manager = manager;
+    this.inverseFrequencies = manager.create(inverseFrequencies);
+  }
+
+  /** Returns the frequencies {@code [headSize / 2]} float32. */
+  NDArray inverseFrequencies() {
+    return inverseFrequencies;
+  }
+
+  /** Returns the factors of at least so many positions, {@code [positions, 2 headSize]}. */
+  DeviceTensor factors(TorchScriptModule module, int positions) {
+    DeviceTensor current = factors;
+    if (current != null && current.shape().get(0) >= positions) {
+      return current;
+    }
+    synchronized (this) {
+      current = factors;
+      if (current == null || current.shape().get(0) < positions) {
+        // Twice as many each time. Smaller ones stay with the manager: others may be reading them.
+        long size = current == null ? BLOCK : 2 * current.shape().get(0);
+        while (size < positions) {
+          size *= 2;
+        }
+        try (DeviceTensor all = DeviceTensor.owning(manager.arange((float) size));
+            DeviceTensor frequencies = DeviceTensor.borrowing(inverseFrequencies)) {
+          current = module.runForTensor(manager, "rotary_table", all, frequencies);
+        }
+        factors = current;
+      }
+      return current;
+    }
+  }
+}
