@@ -2,8 +2,12 @@ package io.winnow.core.decoder;
 
 import io.winnow.core.kernel.DeviceTensor;
 import io.winnow.core.kernel.KeyValueCache;
+import io.winnow.core.kernel.LayerWeights;
+import io.winnow.core.kernel.Residual;
+import io.winnow.core.kernel.RoutedResidual;
 import io.winnow.core.kernel.TensorList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /** Grouped-query attention with rotary embedding, behind its RMS norm and added to the residual. */
 final class Attention extends DecoderBlock {
@@ -26,16 +30,7 @@ final class Attention extends DecoderBlock {
 
   @Override
   DeviceTensor apply(ForwardPass pass, DeviceTensor hidden) {
-    KeyValueCache cache = pass.cache();
-    if (cache != null) {
-      pass.kernel()
-          .reserve(
-              cache.layer(layer),
-              weights.get(1).tensor(),
-              runtime().attention(),
-              pass.context().sequences(),
-              pass.context().tokens());
-    }
+    KeyValueCache.Layer cache = reserve(pass);
     return pass.kernel()
         .attend(
             pass.manager(),
@@ -44,6 +39,36 @@ final class Attention extends DecoderBlock {
             runtime().attention(),
             pass.context(),
             runtime().config().epsilon(),
-            cache == null ? null : cache.layer(layer));
+            cache);
+  }
+
+  /** Computes attention, and what a layer's experts need to begin. */
+  RoutedResidual applyAndRoute(
+      ForwardPass pass, Residual residual, DeviceTensor moeNorm, DeviceTensor gate) {
+    KeyValueCache.Layer cache = reserve(pass);
+    return pass.kernel()
+        .attendAndRoute(
+            pass.manager(),
+            residual,
+            new LayerWeights(pass.weights(tensors, weights), moeNorm, gate),
+            runtime().attention(),
+            pass.context(),
+            runtime().config().epsilon(),
+            cache);
+  }
+
+  private KeyValueCache.@Nullable Layer reserve(ForwardPass pass) {
+    if (pass.cache() == null) {
+      return null;
+    }
+    KeyValueCache.Layer cache = pass.cache().layer(layer);
+    pass.kernel()
+        .reserve(
+            cache,
+            weights.get(1).tensor(),
+            runtime().attention(),
+            pass.context().sequences(),
+            pass.context().tokens());
+    return cache;
   }
 }

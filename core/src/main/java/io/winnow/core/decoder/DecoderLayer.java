@@ -1,6 +1,7 @@
 package io.winnow.core.decoder;
 
 import io.winnow.core.kernel.DeviceTensor;
+import io.winnow.core.kernel.Residual;
 import org.jspecify.annotations.Nullable;
 
 /** One decoder layer: attention, then the sparse mixture of experts. */
@@ -20,9 +21,14 @@ final class DecoderLayer extends DecoderBlock {
 
   @Override
   @Nullable DeviceTensor apply(ForwardPass pass, DeviceTensor hidden) {
-    DeviceTensor attended = attention.apply(pass, hidden);
-    DeviceTensor output = moe.apply(pass, attended);
-    attended.close();
-    return output;
+    Residual output = step(pass, new Residual(hidden));
+    return output == null ? null : pass.kernel().settle(pass.manager(), output);
+  }
+
+  /** Computes on the residual; null if the pass's observer ended it. */
+  @Nullable Residual step(ForwardPass pass, Residual residual) {
+    return moe.mix(
+        pass,
+        attention.applyAndRoute(pass, residual, pass.weight(moe.norm()), pass.weight(moe.gate())));
   }
 }

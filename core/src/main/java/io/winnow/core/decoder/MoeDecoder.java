@@ -23,6 +23,7 @@ import io.winnow.core.checkpoint.Segment;
 import io.winnow.core.checkpoint.TensorType;
 import io.winnow.core.kernel.DeviceTensor;
 import io.winnow.core.kernel.KeyValueCache;
+import io.winnow.core.kernel.Residual;
 import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.util.Arrays;
@@ -344,32 +345,27 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     int tokens = (int) ids.getShape().get(1);
     long[] padding = cache == null ? new long[(int) ids.getShape().get(0)] : cache.padding();
     ForwardPass pass = runtime.newPass(scratch, parameters, tokens, padding, cache, observer);
-    DeviceTensor hidden = pass.kernel().embed(scratch, pass.weight(embedding), ids);
+    Residual residual = new Residual(pass.kernel().embed(scratch, pass.weight(embedding), ids));
     for (DecoderLayer layer : layers) {
-      DeviceTensor next = layer.apply(pass, hidden);
-      hidden.close();
+      Residual next = layer.step(pass, residual);
+      residual.close();
       if (next == null) {
         return null;
       }
-      hidden = next;
+      residual = next;
     }
     if (count == 0) {
       return null;
     }
+    DeviceTensor norm = pass.weight(finalNorm);
+    double epsilon = config().epsilon();
     if (finalHidden != null) {
-      NDArray rows =
-          pass.kernel().finalHidden(scratch, hidden, pass.weight(finalNorm), config().epsilon());
+      DeviceTensor hidden = pass.kernel().settle(scratch, residual);
+      residual = new Residual(hidden);
+      NDArray rows = pass.kernel().finalHidden(scratch, hidden, norm, epsilon);
       finalHidden.add(rows.reshape(padding.length, tokens, config().hiddenSize()));
     }
-    return pass.kernel()
-        .head(
-            scratch,
-            hidden,
-            pass.weight(finalNorm),
-            config().epsilon(),
-            pass.weight(head),
-            tokens,
-            count);
+    return pass.kernel().head(scratch, residual, norm, epsilon, pass.weight(head), tokens, count);
   }
 
   private static void checkShape(NDArray ids) {

@@ -14,6 +14,8 @@ import io.winnow.core.SoftmaxRouting;
 import io.winnow.core.kernel.DeviceTensor;
 import io.winnow.core.kernel.ExpertWeights;
 import io.winnow.core.kernel.Kernel;
+import io.winnow.core.kernel.Residual;
+import io.winnow.core.kernel.RoutedResidual;
 import io.winnow.core.kernel.RouterOutput;
 import io.winnow.core.kernel.TensorList;
 import java.util.ArrayList;
@@ -91,39 +93,58 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
         new TensorList(experts.stream().map(Expert::down).map(tensor).toList()));
   }
 
+  Weight norm() {
+    return norm;
+  }
+
+  Weight gate() {
+    return gate;
+  }
+
   @Override
   @Nullable DeviceTensor apply(ForwardPass pass, DeviceTensor hidden) {
+    RouterOutput router =
+        pass.kernel()
+            .route(
+                pass.manager(),
+                hidden,
+                pass.weight(norm),
+                runtime().config().epsilon(),
+                pass.weight(gate));
+    Residual output = mix(pass, new RoutedResidual(hidden, router));
+    return output == null ? null : pass.kernel().settle(pass.manager(), output);
+  }
+
+  /**
+   * Selects experts and adds their outputs, now or together with what follows; null if the pass's
+   * observer ended it.
+   */
+  @Nullable Residual mix(ForwardPass pass, RoutedResidual routed) {
     Kernel kernel = pass.kernel();
     ForwardObserver observer = pass.observer();
-    try (RouterOutput router =
-        kernel.route(
-            pass.manager(),
-            hidden,
-            pass.weight(norm),
-            runtime().config().epsilon(),
-            pass.weight(gate))) {
-      if (observer != null && !observer.onInput(this, router.wideInput())) {
-        return null;
-      }
-      float[] logits = router.logits().toFloatArray();
-      RoutingDecision decision = routing.route(logits, numExperts());
-      if (observer != null) {
-        decision = checked(observer.onRouting(this, logits, decision), decision.tokens());
-      }
-      if (runtime().hooks().isActive()) {
-        decision = checked(runtime().hooks().apply(this, logits, decision), decision.tokens());
-      }
-      if (pass.parameters() == null) {
-        return kernel.mix(pass.manager(), hidden, router.input(), decision, weights, null);
-      }
-      return kernel.mix(
-          pass.manager(),
-          hidden,
-          router.input(),
-          decision,
-          expertWeights(experts, pass::weight),
-          routing.weights(router.logits(), selected(pass.manager(), decision)));
+    RouterOutput router = routed.router();
+    if (observer != null && !observer.onInput(this, router.wideInput())) {
+      return null;
     }
+    float[] logits = router.logits().toFloatArray();
+    RoutingDecision decision = routing.route(logits, numExperts());
+    if (observer != null) {
+      decision = checked(observer.onRouting(this, logits, decision), decision.tokens());
+    }
+    if (runtime().hooks().isActive()) {
+      decision = checked(runtime().hooks().apply(this, logits, decision), decision.tokens());
+    }
+    if (pass.parameters() == null) {
+      return kernel.mixLater(pass.manager(), routed, decision, weights);
+    }
+    return new Residual(
+        kernel.mix(
+            pass.manager(),
+            routed.hidden(),
+            router.input(),
+            decision,
+            expertWeights(experts, pass::weight),
+            routing.weights(router.logits(), selected(pass.manager(), decision))));
   }
 
   /** A hook's mistake must not become an index outside a CUDA array, or a row with two writers. */

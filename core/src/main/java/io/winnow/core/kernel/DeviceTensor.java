@@ -2,6 +2,7 @@ package io.winnow.core.kernel;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.NDScope;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.pytorch.engine.PtNDArray;
@@ -96,6 +97,15 @@ public final class DeviceTensor implements AutoCloseable {
       arrays[i] = tensors[i].array;
     }
     return IValue.listFrom(arrays);
+  }
+
+  /**
+   * Keeps an {@code NDScope} of the host, in which the tensor happens to be made, from closing what
+   * later calls need.
+   */
+  DeviceTensor outliveScopes() {
+    NDScope.unregister(array);
+    return this;
   }
 
   /** Moves this tensor to another manager, which then closes it at the latest. */

@@ -9,6 +9,9 @@ import ai.djl.pytorch.jni.IValue;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.checkpoint.TensorType;
 import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
@@ -109,7 +112,7 @@ public final class FusedKernel implements Kernel {
         manager,
         "attend",
         hidden,
-        weights.value(),
+        weights.transposed(),
         context.rotary().value(),
         listOf(context.maskList()),
         listOf(cache == null ? null : cache.list()),
@@ -128,10 +131,11 @@ public final class FusedKernel implements Kernel {
     return constants.computeIfAbsent(
         size * epsilon,
         product -> {
+          float[] length = {(float) Math.sqrt(product)};
           IValue list =
               DeviceTensor.list(
-                  DeviceTensor.owning(parent.create(new float[1])),
-                  DeviceTensor.owning(parent.create(new float[] {(float) Math.sqrt(product)})));
+                  DeviceTensor.owning(parent.create(new float[1])).outliveScopes(),
+                  DeviceTensor.owning(parent.create(length)).outliveScopes());
           parent.attachInternal(list.getUid(), list);
           return list;
         });
@@ -147,7 +151,87 @@ public final class FusedKernel implements Kernel {
     DeviceTensor[] results =
         module.runForTensors(
             manager, "route", hidden, norm, gate, scalarType, constants(hidden, epsilon));
-    return new RouterOutput(results[0].array(), results[1], results[2].array());
+    return routerOutput(results);
+  }
+
+  private RouterOutput routerOutput(DeviceTensor... results) {
+    boolean same = scalarType == ScalarTypes.of(DataType.FLOAT32);
+    NDArray wide = results[1].array();
+    return new RouterOutput(
+        wide, same ? DeviceTensor.borrowing(wide) : results[2], results[0].array());
+  }
+
+  @Override
+  public RoutedResidual attendAndRoute(
+      NDManager manager,
+      Residual residual,
+      LayerWeights weights,
+      AttentionConfig config,
+      AttentionContext context,
+      double epsilon,
+      KeyValueCache.@Nullable Layer cache) {
+    DeviceTensor hidden = residual.hidden();
+    List<Object> arguments = new ArrayList<>();
+    String method = mixture(arguments, residual) ? "mix_attend_and_route" : "attend_and_route";
+    Collections.addAll(
+        arguments,
+        weights.attention().transposed(),
+        context.rotary().value(),
+        listOf(context.maskList()),
+        listOf(cache == null ? null : cache.list()),
+        context.sizes(),
+        config.scale(),
+        constants(hidden, epsilon),
+        weights.moeNorm(),
+        weights.gate(),
+        scalarType);
+    DeviceTensor[] results = module.runForTensors(manager, method, arguments.toArray());
+    return new RoutedResidual(results[results.length - 1], routerOutput(results));
+  }
+
+  /** Adds the arguments that stand for a residual; returns whether a mixture is among them. */
+  private static boolean mixture(List<Object> arguments, Residual residual) {
+    arguments.add(residual.hidden());
+    Residual.Mixture pending = residual.pending();
+    if (pending == null) {
+      return false;
+    }
+    Collections.addAll(
+        arguments,
+        pending.router().input(),
+        pending.experts(),
+        pending.factors(),
+        pending.weights().gate().transposed(),
+        pending.weights().up().transposed(),
+        pending.weights().down().transposed());
+    return true;
+  }
+
+  @Override
+  public Residual mixLater(
+      NDManager manager, RoutedResidual routed, RoutingDecision decision, ExpertWeights weights) {
+    if (decision.tokens() == 1) {
+      ExpertBatches batches = ExpertBatches.of(decision, weights.gate().size());
+      double[] factors = new double[batches.weights().length];
+      for (int i = 0; i < factors.length; i++) {
+        factors[i] = batches.weights()[i];
+      }
+      return new Residual(
+          routed.hidden(),
+          new Residual.Mixture(routed.router(), batches.experts(), factors, weights));
+    }
+    try (DeviceTensor hidden = routed.hidden();
+        RouterOutput router = routed.router()) {
+      return new Residual(mix(manager, hidden, router.input(), decision, weights, null));
+    }
+  }
+
+  @Override
+  public DeviceTensor settle(NDManager manager, Residual residual) {
+    List<Object> arguments = new ArrayList<>();
+    return mixture(arguments, residual)
+        ? module.runForTensor(manager, "mix_one", arguments.toArray())
+        : residual.hidden();
   }
 
   @Override
@@ -162,17 +246,6 @@ public final class FusedKernel implements Kernel {
       throw new IllegalArgumentException("The fused kernel cannot be differentiated");
     }
     ExpertBatches batches = ExpertBatches.of(decision, weights.gate().size());
-    IValue gate = weights.gate().value();
-    IValue up = weights.up().value();
-    IValue down = weights.down().value();
-    if (decision.tokens() == 1) {
-      double[] factors = new double[batches.weights().length];
-      for (int i = 0; i < factors.length; i++) {
-        factors[i] = batches.weights()[i];
-      }
-      return module.runForTensor(
-          manager, "mix_one", hidden, input, batches.experts(), factors, gate, up, down);
-    }
     try (DeviceTensor tokens = DeviceTensor.owning(manager.create(batches.tokens()));
         DeviceTensor factors = DeviceTensor.owning(manager.create(batches.weights()))) {
       return module.runForTensor(
@@ -184,9 +257,9 @@ public final class FusedKernel implements Kernel {
           batches.starts(),
           tokens,
           factors,
-          gate,
-          up,
-          down);
+          weights.gate().transposed(),
+          weights.up().transposed(),
+          weights.down().transposed());
     }
   }
 
@@ -223,16 +296,20 @@ public final class FusedKernel implements Kernel {
   @Override
   public NDArray head(
       NDManager manager,
-      DeviceTensor hidden,
+      Residual residual,
       DeviceTensor norm,
       double epsilon,
       DeviceTensor weight,
       int tokens,
       int count) {
-    return module
-        .runForTensor(
-            manager, "head", hidden, norm, weight, tokens, count, constants(hidden, epsilon))
-        .array();
+    IValue constants = constants(residual.hidden(), epsilon);
+    List<Object> arguments = new ArrayList<>();
+    if (mixture(arguments, residual)) {
+      Collections.addAll(arguments, norm, weight, constants);
+      return module.runForTensor(manager, "mix_and_head", arguments.toArray()).array();
+    }
+    Collections.addAll(arguments, norm, weight, tokens, count, constants);
+    return module.runForTensor(manager, "head", arguments.toArray()).array();
   }
 
   @Override

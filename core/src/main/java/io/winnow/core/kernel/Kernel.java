@@ -53,6 +53,27 @@ public interface Kernel {
   RouterOutput route(
       NDManager manager, DeviceTensor hidden, DeviceTensor norm, double epsilon, DeviceTensor gate);
 
+  /** Does {@link #attend} and {@link #route} of one layer, and before that what is pending. */
+  RoutedResidual attendAndRoute(
+      NDManager manager,
+      Residual residual,
+      LayerWeights weights,
+      AttentionConfig config,
+      AttentionContext context,
+      double epsilon,
+      KeyValueCache.@Nullable Layer cache);
+
+  /**
+   * Does {@link #mix} for inference, or leaves it to the call that follows.
+   *
+   * @param routed taken over, and closed when it is no longer needed
+   */
+  Residual mixLater(
+      NDManager manager, RoutedResidual routed, RoutingDecision decision, ExpertWeights weights);
+
+  /** Returns the residual with everything added. */
+  DeviceTensor settle(NDManager manager, Residual residual);
+
   /**
    * Adds the experts' weighted outputs to the residual.
    *
@@ -84,7 +105,7 @@ public interface Kernel {
    */
   NDArray head(
       NDManager manager,
-      DeviceTensor hidden,
+      Residual residual,
       DeviceTensor norm,
       double epsilon,
       DeviceTensor weight,

@@ -129,6 +129,33 @@ public final class ReferenceKernel implements Kernel {
   }
 
   @Override
+  public RoutedResidual attendAndRoute(
+      NDManager manager,
+      Residual residual,
+      LayerWeights weights,
+      AttentionConfig config,
+      AttentionContext context,
+      double epsilon,
+      KeyValueCache.@Nullable Layer cache) {
+    DeviceTensor hidden =
+        attend(manager, residual.hidden(), weights.attention(), config, context, epsilon, cache);
+    return new RoutedResidual(
+        hidden, route(manager, hidden, weights.moeNorm(), epsilon, weights.gate()));
+  }
+
+  @Override
+  public Residual mixLater(
+      NDManager manager, RoutedResidual routed, RoutingDecision decision, ExpertWeights weights) {
+    return new Residual(
+        mix(manager, routed.hidden(), routed.router().input(), decision, weights, null));
+  }
+
+  @Override
+  public DeviceTensor settle(NDManager manager, Residual residual) {
+    return residual.hidden();
+  }
+
+  @Override
   public DeviceTensor mix(
       NDManager manager,
       DeviceTensor hidden,
@@ -216,13 +243,13 @@ public final class ReferenceKernel implements Kernel {
   @Override
   public NDArray head(
       NDManager manager,
-      DeviceTensor hidden,
+      Residual residual,
       DeviceTensor norm,
       double epsilon,
       DeviceTensor weight,
       int tokens,
       int count) {
-    NDArray all = hidden.array();
+    NDArray all = residual.hidden().array();
     all = all.reshape(-1, tokens, all.getShape().get(1));
     NDArray tail = all.get(new NDIndex(":, {}:", tokens - count));
     return attach(manager, linear(normalize(tail, norm.array(), epsilon), weight));

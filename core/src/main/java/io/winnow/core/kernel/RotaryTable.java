@@ -47,7 +47,7 @@ public final class RotaryTable {
         }
         try (DeviceTensor all = DeviceTensor.owning(manager.arange((float) size));
             DeviceTensor frequencies = DeviceTensor.borrowing(inverseFrequencies)) {
-          current = module.runForTensor(manager, "rotary_table", all, frequencies);
+          current = module.runForTensor(manager, "rotary_table", all, frequencies).outliveScopes();
         }
         factors = current;
       }

@@ -25,16 +25,12 @@ class M(Module):
 
   # ---- attention ----------------------------------------------------------------------------------
 
-  # x [N, H] times a weight [out, H]. Written out: torch.linear takes three more dispatches to get there.
-  def product(self: __torch__.M, x: Tensor, w: Tensor) -> Tensor:
-    return torch.mm(x, torch.t(w))
-
-  # hidden [N, H] in float32 and y [N, in] times a weight [H, in], added to it.
-  def add_product(self: __torch__.M, hidden: Tensor, y: Tensor, w: Tensor) -> Tensor:
+  # hidden [N, H] in float32, plus y [N, in] times a transposed weight [in, H] and a factor.
+  def add_product(self: __torch__.M, hidden: Tensor, y: Tensor, w: Tensor, factor: float) -> Tensor:
     if w.dtype == 6:
-      return torch.addmm(hidden, y, torch.t(w))
+      return torch.addmm(hidden, y, w, alpha=factor)
     else:
-      return hidden + torch.to(torch.mm(y, torch.t(w)), 6)
+      return torch.add(hidden, torch.mm(y, w), alpha=factor)
 
   # ids [B, T] -> residual [N, H] in float32, as it stays.
   def embed(self: __torch__.M, table: Tensor, ids: Tensor) -> Tensor:
@@ -67,7 +63,7 @@ class M(Module):
     return torch.addcmul(constants[0], torch.div(x, length), weight, value=torch.sqrt(x.size(-1)))
 
   # Normalised attention added to the residual: hidden [N, H] -> [N, H].
-  # weights: norm, query, key, value, output. mask: none, or one additive [B or 1, 1, T, S].
+  # weights: norm, then transposed query, key, value, output. mask: none, or one additive [B or 1, 1, T, S].
   # cache: none, or keys and values [B, key/value heads, capacity, D], filled up to the past.
   # sizes: sequences, new tokens, past, query heads, key/value heads.
   def attend(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], scale: float, constants: List[Tensor]) -> Tensor:
@@ -77,8 +73,8 @@ class M(Module):
     if weights[1].dtype != 6:
       x = torch.to(x, weights[1].dtype)
     # Queries and keys are rotated together: [B, heads + key/value heads, T, D].
-    qk = torch.cat([self.product(x, weights[1]), self.product(x, weights[2])], -1)
-    v = self.product(x, weights[3])
+    qk = torch.cat([torch.mm(x, weights[1]), torch.mm(x, weights[2])], -1)
+    v = torch.mm(x, weights[3])
     if t == 1:
       qk = torch.view(qk, [b, heads + kv_heads, 1, -1])
       v = torch.view(v, [b, kv_heads, 1, -1])
@@ -107,7 +103,7 @@ class M(Module):
       y = torch.scaled_dot_product_attention(q, k, v, None, 0.0, t > 1, scale=scale)
     if t > 1:
       y = torch.transpose(y, 1, 2)
-    return self.add_product(hidden, torch.reshape(y, [b * t, -1]), weights[4])
+    return self.add_product(hidden, torch.reshape(y, [b * t, -1]), weights[4], 1.0)
 
   # A cache with room for `capacity` positions, holding what the old one held.
   def grow(self: __torch__.M, cache: Tensor, capacity: int) -> Tensor:
@@ -120,39 +116,37 @@ class M(Module):
 
   # ---- sparse MoE ---------------------------------------------------------------------------------
 
-  # hidden [N, H] -> normalised input [N, H] in float32 and in the experts' type, router logits
-  # [N, experts] in float32. The gate is float32.
+  # hidden [N, H] -> router logits [N, experts] in float32, normalised input [N, H] in float32 and, where
+  # that is another, in the experts' type. The gate is float32.
   def route(self: __torch__.M, hidden: Tensor, norm: Tensor, gate: Tensor, dtype: int, constants: List[Tensor]) -> List[Tensor]:
     x = self.normalize(hidden, norm, constants)
-    logits = self.product(x, gate)
+    logits = torch.mm(x, torch.t(gate))
     if dtype == 6:
-      return [x, x, logits]
+      return [logits, x]
     else:
-      return [x, torch.to(x, dtype), logits]
+      return [logits, x, torch.to(x, dtype)]
 
-  # Both in one call.
+  # Both in one call: what route returns, then the residual.
   def attend_and_route(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], scale: float, constants: List[Tensor], norm: Tensor, gate: Tensor, dtype: int) -> List[Tensor]:
     attended = self.attend(hidden, weights, rotary, mask, cache, sizes, scale, constants)
-    x, input, logits = self.route(attended, norm, gate, dtype, constants)
-    return [attended, x, input, logits]
+    results = self.route(attended, norm, gate, dtype, constants)
+    return torch.append(results, attended)
 
   # The same for a host's input: [N, H] -> [N, experts].
   def router_logits(self: __torch__.M, x: Tensor, gate: Tensor) -> Tensor:
-    return self.product(x, gate)
+    return torch.mm(x, torch.t(gate))
 
-  # What the last product of an expert multiplies: [N, H] -> [N, m].
+  # What the last product of an expert multiplies: [N, H] -> [N, m]. The weights are transposed.
   def activate(self: __torch__.M, x: Tensor, w1: Tensor, w3: Tensor) -> Tensor:
-    return torch.mul_(torch.silu_(self.product(x, w1)), self.product(x, w3))
-
-  def feed_forward(self: __torch__.M, x: Tensor, w1: Tensor, w3: Tensor, w2: Tensor) -> Tensor:
-    return self.product(self.activate(x, w1, w3), w2)
+    return torch.mul_(torch.silu_(torch.mm(x, w1)), torch.mm(x, w3))
 
   # One expert alone, always computed in float32: [N, H] -> [N, H].
   def expert_output(self: __torch__.M, x: Tensor, w1: Tensor, w3: Tensor, w2: Tensor) -> Tensor:
-    return self.feed_forward(x, torch.to(w1, 6), torch.to(w3, 6), torch.to(w2, 6))
+    y = self.activate(x, torch.t(torch.to(w1, 6)), torch.t(torch.to(w3, 6)))
+    return torch.mm(y, torch.t(torch.to(w2, 6)))
 
   # The experts' weighted outputs added to the residual [N, H]. The pairs of token and expert come sorted by
-  # expert: expert experts[i] takes tokens[starts[i]:starts[i + 1]] with the weights at the same places.
+  # expert, whose weights are transposed: expert experts[i] takes tokens[starts[i]:starts[i + 1]] with the weights at the same places.
   # A token occurs once per expert, so that every index_add_ has one writer per row and the sum has one order.
   def mix(self: __torch__.M, hidden: Tensor, x: Tensor, experts: List[int], starts: List[int], tokens: Tensor, weights: Tensor, w1: List[Tensor], w3: List[Tensor], w2: List[Tensor]) -> Tensor:
     y = torch.zeros_like(x, dtype=6)
@@ -160,7 +154,7 @@ class M(Module):
       e = experts[i]
       count = starts[i + 1] - starts[i]
       rows = torch.narrow(tokens, 0, starts[i], count)
-      z = self.feed_forward(torch.index_select(x, 0, rows), w1[e], w3[e], w2[e])
+      z = torch.mm(self.activate(torch.index_select(x, 0, rows), w1[e], w3[e]), w2[e])
       z = torch.to(z, 6) * torch.unsqueeze(torch.narrow(weights, 0, starts[i], count), 1)
       y = torch.index_add_(y, 0, rows, z)
     return torch.add_(y, hidden)
@@ -170,12 +164,13 @@ class M(Module):
     y = hidden
     for i in range(len(experts)):
       e = experts[i]
-      z = self.activate(x, w1[e], w3[e])
-      if x.dtype == 6:
-        y = torch.addmm(y, z, torch.t(w2[e]), alpha=weights[i])
-      else:
-        y = torch.add(y, self.product(z, w2[e]), alpha=weights[i])
+      y = self.add_product(y, self.activate(x, w1[e], w3[e]), w2[e], weights[i])
     return y
+
+  # The single token's experts of one layer, then the attention and the router of the next.
+  def mix_attend_and_route(self: __torch__.M, hidden: Tensor, x: Tensor, experts: List[int], factors: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor], weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], scale: float, constants: List[Tensor], norm: Tensor, gate: Tensor, dtype: int) -> List[Tensor]:
+    mixed = self.mix_one(hidden, x, experts, factors, w1, w3, w2)
+    return self.attend_and_route(mixed, weights, rotary, mask, cache, sizes, scale, constants, norm, gate, dtype)
 
   # ---- head ---------------------------------------------------------------------------------------
 
@@ -186,5 +181,11 @@ class M(Module):
       tail = torch.narrow(torch.view(hidden, [-1, tokens, hidden.size(1)]), 1, tokens - count, count)
       tail = torch.reshape(tail, [-1, hidden.size(1)])
     x = self.normalize(tail, norm, constants)
-    logits = self.product(torch.to(x, weight.dtype), weight)
+    if weight.dtype != 6:
+      x = torch.to(x, weight.dtype)
+    logits = torch.mm(x, torch.t(weight))
     return torch.to(torch.view(logits, [-1, count, weight.size(0)]), 6)
+
+  # The single token's experts of the last layer, then the head.
+  def mix_and_head(self: __torch__.M, hidden: Tensor, x: Tensor, experts: List[int], factors: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor], norm: Tensor, weight: Tensor, constants: List[Tensor]) -> Tensor:
+    return self.head(self.mix_one(hidden, x, experts, factors, w1, w3, w2), norm, weight, 1, 1, constants)
