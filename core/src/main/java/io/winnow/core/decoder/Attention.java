@@ -19,13 +19,18 @@ final class Attention extends DecoderBlock {
    * Creates the block.
    *
    * @param weights norm, query, key, value and output
+   * @param projections the matrix of which query, key and value are rows, if there is one
    */
-  Attention(DecoderRuntime runtime, int layer, List<Weight> weights) {
+  Attention(
+      DecoderRuntime runtime, int layer, List<Weight> weights, @Nullable DeviceTensor projections) {
     super(runtime);
     this.layer = layer;
     this.weights = List.copyOf(weights);
     weights.forEach(this::register);
-    tensors = new TensorList(weights.stream().map(Weight::tensor).toList());
+    tensors =
+        projections == null || !runtime.isFused()
+            ? new TensorList(weights.stream().map(Weight::tensor).toList())
+            : TensorList.of(weights.get(0).tensor(), projections, weights.get(4).tensor());
   }
 
   @Override

@@ -14,6 +14,7 @@ import io.winnow.core.Telemetry;
 import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.checkpoint.TensorInfo;
 import io.winnow.core.checkpoint.TensorType;
+import io.winnow.core.kernel.DeviceTensor;
 import io.winnow.core.kernel.FusedKernel;
 import io.winnow.core.kernel.WeightReader;
 import java.io.IOException;
@@ -263,10 +264,13 @@ public final class MoeModels {
       TensorInfo[] infos = layout.attention(layer);
       List<Weight> weights = new ArrayList<>();
       weights.add(readWide(reader, infos[0], runtime.type()));
-      for (TensorInfo info : Arrays.asList(infos).subList(1, infos.length)) {
-        weights.add(read(reader, info, runtime.type()));
+      List<DeviceTensor> projections = reader.readStacked(Arrays.asList(infos).subList(1, 4));
+      for (int i = 0; i < 3; i++) {
+        weights.add(Weight.of(infos[i + 1].name(), projections.get(i), runtime.type()));
       }
-      return new Attention(runtime, layer, weights);
+      weights.add(read(reader, infos[4], runtime.type()));
+      return new Attention(
+          runtime, layer, weights, projections.size() > 3 ? projections.get(3) : null);
     }
 
     private static SparseMoe moe(

@@ -3,6 +3,8 @@ package io.winnow.core.kernel;
 import ai.djl.Device;
 import ai.djl.engine.EngineException;
 import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDArrays;
+import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.index.NDIndex;
 import ai.djl.ndarray.types.DataType;
@@ -13,7 +15,9 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 
 /**
@@ -72,6 +76,37 @@ public final class WeightReader implements AutoCloseable {
    */
   public DeviceTensor readRemovable(TensorInfo info) {
     return read(info, type, true);
+  }
+
+  /**
+   * Reads matrices that have one input, so that one product computes all of them: where they are
+   * copied anyway, they become rows of one matrix. Otherwise like {@link #read}.
+   *
+   * @return the matrices, and behind them the one of which they are views, if there is one
+   */
+  public List<DeviceTensor> readStacked(List<TensorInfo> infos) {
+    List<DeviceTensor> tensors = new ArrayList<>(infos.stream().map(this::read).toList());
+    if (infos.stream().allMatch(this::staysInFile) || type == DataType.BFLOAT16) {
+      return tensors;
+    }
+    NDArray all =
+        NDArrays.concat(new NDList(tensors.stream().map(DeviceTensor::array).toList()), 0);
+    all.attach(manager);
+    tensors.forEach(DeviceTensor::close);
+    tensors.clear();
+    long row = 0;
+    for (TensorInfo info : infos) {
+      long next = row + info.shape().get(0);
+      tensors.add(
+          DeviceTensor.owning(all.get(new NDIndex().addSliceDim(row, next))).attach(manager));
+      row = next;
+    }
+    tensors.add(DeviceTensor.owning(all));
+    return tensors;
+  }
+
+  private boolean staysInFile(TensorInfo info) {
+    return ScalarTypes.dataTypeOf(info.name(), info.type()) == type && !manager.getDevice().isGpu();
   }
 
   private DeviceTensor read(TensorInfo info, DataType wanted, boolean removable) {

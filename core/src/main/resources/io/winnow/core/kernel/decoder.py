@@ -63,7 +63,7 @@ class M(Module):
     return torch.addcmul(constants[0], torch.div(x, length), weight, value=torch.sqrt(x.size(-1)))
 
   # Normalised attention added to the residual: hidden [N, H] -> [N, H].
-  # weights: norm, then transposed query, key, value, output. mask: none, or one additive [B or 1, 1, T, S].
+  # weights: norm, then transposed query, key, value (or one of all three), output. mask: none, or one additive [B or 1, 1, T, S].
   # cache: none, or keys and values [B, key/value heads, capacity, D], filled up to the past.
   # sizes: sequences, new tokens, past, query heads, key/value heads.
   def attend(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], scale: float, constants: List[Tensor]) -> Tensor:
@@ -72,16 +72,16 @@ class M(Module):
     x = self.normalize(hidden, weights[0], constants)
     if weights[1].dtype != 6:
       x = torch.to(x, weights[1].dtype)
-    # Queries and keys are rotated together: [B, heads + key/value heads, T, D].
-    qk = torch.cat([torch.mm(x, weights[1]), torch.mm(x, weights[2])], -1)
-    v = torch.mm(x, weights[3])
+    qkv = torch.mm(x, weights[1])
+    if len(weights) == 5:
+      qkv = torch.cat([qkv, torch.mm(x, weights[2]), torch.mm(x, weights[3])], -1)
     if t == 1:
-      qk = torch.view(qk, [b, heads + kv_heads, 1, -1])
-      v = torch.view(v, [b, kv_heads, 1, -1])
+      qkv = torch.view(qkv, [b, heads + 2 * kv_heads, 1, -1])
     else:
-      qk = torch.transpose(torch.view(qk, [b, t, heads + kv_heads, -1]), 1, 2)
-      v = torch.transpose(torch.view(v, [b, t, kv_heads, -1]), 1, 2)
-    qk = self.rotate(qk, rotary)
+      qkv = torch.transpose(torch.view(qkv, [b, t, heads + 2 * kv_heads, -1]), 1, 2)
+    # Queries and keys are rotated together: [B, heads + key/value heads, T, D].
+    qk = self.rotate(torch.narrow(qkv, 1, 0, heads + kv_heads), rotary)
+    v = torch.narrow(qkv, 1, heads + kv_heads, kv_heads)
     if weights[1].dtype != 6:
       qk = torch.to(qk, weights[1].dtype)
     q = torch.narrow(qk, 1, 0, heads)
@@ -103,7 +103,7 @@ class M(Module):
       y = torch.scaled_dot_product_attention(q, k, v, None, 0.0, t > 1, scale=scale)
     if t > 1:
       y = torch.transpose(y, 1, 2)
-    return self.add_product(hidden, torch.reshape(y, [b * t, -1]), weights[4], 1.0)
+    return self.add_product(hidden, torch.reshape(y, [b * t, -1]), weights[-1], 1.0)
 
   # A cache with room for `capacity` positions, holding what the old one held.
   def grow(self: __torch__.M, cache: Tensor, capacity: int) -> Tensor:
