@@ -43,7 +43,6 @@ final class Attention extends DecoderBlock {
             pass.weights(tensors, weights),
             runtime().attention(),
             pass.context(),
-            runtime().config().epsilon(),
             cache);
   }
 
@@ -58,7 +57,6 @@ final class Attention extends DecoderBlock {
             new LayerWeights(pass.weights(tensors, weights), moeNorm, gate),
             runtime().attention(),
             pass.context(),
-            runtime().config().epsilon(),
             cache);
   }
 

@@ -21,7 +21,7 @@ final class DecoderRuntime {
   private final DataType type;
   private final NDManager manager;
   private final FusedKernel fused;
-  private final Kernel training = new ReferenceKernel();
+  private final Kernel training;
   private final Kernel inference;
   private final RotaryTable rotary;
   private final RouterHooks hooks = new RouterHooks();
@@ -32,6 +32,7 @@ final class DecoderRuntime {
     this.type = type;
     this.manager = manager;
     this.fused = fused;
+    training = new ReferenceKernel(config.epsilon());
     inference = useFused ? fused : training;
     attention =
         new AttentionConfig(

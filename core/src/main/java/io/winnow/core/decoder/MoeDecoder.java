@@ -358,14 +358,13 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
       return null;
     }
     DeviceTensor norm = pass.weight(finalNorm);
-    double epsilon = config().epsilon();
     if (finalHidden != null) {
       DeviceTensor hidden = pass.kernel().settle(scratch, residual);
       residual = new Residual(hidden);
-      NDArray rows = pass.kernel().finalHidden(scratch, hidden, norm, epsilon);
+      NDArray rows = pass.kernel().finalHidden(scratch, hidden, norm);
       finalHidden.add(rows.reshape(padding.length, tokens, config().hiddenSize()));
     }
-    return pass.kernel().head(scratch, residual, norm, epsilon, pass.weight(head), tokens, count);
+    return pass.kernel().head(scratch, residual, norm, pass.weight(head), tokens, count);
   }
 
   private static void checkShape(NDArray ids) {

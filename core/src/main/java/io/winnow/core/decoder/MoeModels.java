@@ -227,7 +227,7 @@ public final class MoeModels {
         NDManager manager,
         DataType wanted) {
       DecoderConfig config = layout.config();
-      FusedKernel kernel = new FusedKernel(manager, wanted);
+      FusedKernel kernel = new FusedKernel(manager, wanted, config.hiddenSize(), config.epsilon());
       DecoderRuntime runtime = new DecoderRuntime(config, wanted, manager, kernel, fused);
       if (progress != null) {
         progress.reset("Loading", config.layers());

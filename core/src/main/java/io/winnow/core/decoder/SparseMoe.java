@@ -16,7 +16,6 @@ import io.winnow.core.kernel.ExpertWeights;
 import io.winnow.core.kernel.Kernel;
 import io.winnow.core.kernel.Residual;
 import io.winnow.core.kernel.RoutedResidual;
-import io.winnow.core.kernel.RouterOutput;
 import io.winnow.core.kernel.TensorList;
 import java.util.ArrayList;
 import java.util.List;
@@ -103,15 +102,10 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
 
   @Override
   @Nullable DeviceTensor apply(ForwardPass pass, DeviceTensor hidden) {
-    RouterOutput router =
-        pass.kernel()
-            .route(
-                pass.manager(),
-                hidden,
-                pass.weight(norm),
-                runtime().config().epsilon(),
-                pass.weight(gate));
-    Residual output = mix(pass, new RoutedResidual(hidden, router));
+    Residual output =
+        mix(
+            pass,
+            pass.kernel().route(pass.manager(), hidden, pass.weight(norm), pass.weight(gate)));
     return output == null ? null : pass.kernel().settle(pass.manager(), output);
   }
 
@@ -122,11 +116,10 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
   @Nullable Residual mix(ForwardPass pass, RoutedResidual routed) {
     Kernel kernel = pass.kernel();
     ForwardObserver observer = pass.observer();
-    RouterOutput router = routed.router();
-    if (observer != null && !observer.onInput(this, router.wideInput())) {
+    if (observer != null && !observer.onInput(this, routed.wideInput())) {
       return null;
     }
-    float[] logits = router.logits().toFloatArray();
+    float[] logits = routed.logits().toFloatArray();
     RoutingDecision decision = routing.route(logits, numExperts());
     if (observer != null) {
       decision = checked(observer.onRouting(this, logits, decision), decision.tokens());
@@ -140,11 +133,10 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
     return new Residual(
         kernel.mix(
             pass.manager(),
-            routed.hidden(),
-            router.input(),
+            routed,
             decision,
             expertWeights(experts, pass::weight),
-            routing.weights(router.logits(), selected(pass.manager(), decision))));
+            routing.weights(routed.logits(), selected(pass.manager(), decision))));
   }
 
   /** A hook's mistake must not become an index outside a CUDA array, or a row with two writers. */

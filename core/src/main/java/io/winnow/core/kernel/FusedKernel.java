@@ -9,11 +9,6 @@ import ai.djl.pytorch.jni.IValue;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.checkpoint.TensorType;
 import java.nio.ByteBuffer;
-import java.util.ArrayList;
-import java.util.Collections;
-import java.util.List;
-import java.util.Map;
-import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -27,22 +22,28 @@ public final class FusedKernel implements Kernel {
   private final TorchScriptModule module;
   private final int scalarType;
   private final IValue noTensors;
-  private final NDManager parent;
-  private final Map<Double, IValue> constants = new ConcurrentHashMap<>();
+  private final IValue constants;
 
   /**
    * Compiles the methods, in about 0.1 seconds.
    *
    * @param parent the manager that closes them
    * @param type the type of the weights they will get
+   * @param hiddenSize elements of a hidden state
+   * @param epsilon of the RMS norms
    * @throws io.winnow.core.InvalidInputException if models do not compute in this type
    */
-  public FusedKernel(NDManager parent, DataType type) {
-    this.parent = parent;
+  public FusedKernel(NDManager parent, DataType type, int hiddenSize, double epsilon) {
     scalarType = ScalarTypes.of(type);
     module = TorchScriptModule.load(parent, SOURCE);
     noTensors = DeviceTensor.list(NO_TENSORS);
     parent.attachInternal(noTensors.getUid(), noTensors);
+    float[] length = {(float) Math.sqrt(hiddenSize * epsilon)};
+    constants =
+        DeviceTensor.list(
+            DeviceTensor.owning(parent.create(new float[1])).outliveScopes(),
+            DeviceTensor.owning(parent.create(length)).outliveScopes());
+    parent.attachInternal(constants.getUid(), constants);
   }
 
   TorchScriptModule module() {
@@ -106,7 +107,6 @@ public final class FusedKernel implements Kernel {
       TensorList weights,
       AttentionConfig config,
       AttentionContext context,
-      double epsilon,
       KeyValueCache.@Nullable Layer cache) {
     return module.runForTensor(
         manager,
@@ -118,47 +118,19 @@ public final class FusedKernel implements Kernel {
         listOf(cache == null ? null : cache.list()),
         context.sizes(),
         config.scale(),
-        constants(hidden, epsilon));
+        constants);
   }
 
   private IValue listOf(@Nullable TensorList tensors) {
     return tensors == null ? noTensors : tensors.value();
   }
 
-  /** Returns what the RMS norm of rows of this size takes: 0 and sqrt(size epsilon). */
-  private IValue constants(DeviceTensor rows, double epsilon) {
-    long size = rows.shape().get(1);
-    return constants.computeIfAbsent(
-        size * epsilon,
-        product -> {
-          float[] length = {(float) Math.sqrt(product)};
-          IValue list =
-              DeviceTensor.list(
-                  DeviceTensor.owning(parent.create(new float[1])).outliveScopes(),
-                  DeviceTensor.owning(parent.create(length)).outliveScopes());
-          parent.attachInternal(list.getUid(), list);
-          return list;
-        });
-  }
-
   @Override
-  public RouterOutput route(
-      NDManager manager,
-      DeviceTensor hidden,
-      DeviceTensor norm,
-      double epsilon,
-      DeviceTensor gate) {
-    DeviceTensor[] results =
-        module.runForTensors(
-            manager, "route", hidden, norm, gate, scalarType, constants(hidden, epsilon));
-    return routerOutput(results);
-  }
-
-  private RouterOutput routerOutput(DeviceTensor... results) {
-    boolean same = scalarType == ScalarTypes.of(DataType.FLOAT32);
-    NDArray wide = results[1].array();
-    return new RouterOutput(
-        wide, same ? DeviceTensor.borrowing(wide) : results[2], results[0].array());
+  public RoutedResidual route(
+      NDManager manager, DeviceTensor hidden, DeviceTensor norm, DeviceTensor gate) {
+    try (IValue result = module.run("route", hidden, norm, gate, scalarType, constants)) {
+      return new RoutedState(manager, result);
+    }
   }
 
   @Override
@@ -168,77 +140,52 @@ public final class FusedKernel implements Kernel {
       LayerWeights weights,
       AttentionConfig config,
       AttentionContext context,
-      double epsilon,
       KeyValueCache.@Nullable Layer cache) {
-    DeviceTensor hidden = residual.hidden();
-    List<Object> arguments = new ArrayList<>();
-    String method = mixture(arguments, residual) ? "mix_attend_and_route" : "attend_and_route";
-    Collections.addAll(
-        arguments,
-        weights.attention().transposed(),
-        context.rotary().value(),
-        listOf(context.maskList()),
-        listOf(cache == null ? null : cache.list()),
-        context.sizes(),
-        config.scale(),
-        constants(hidden, epsilon),
-        weights.moeNorm(),
-        weights.gate(),
-        scalarType);
-    DeviceTensor[] results = module.runForTensors(manager, method, arguments.toArray());
-    return new RoutedResidual(results[results.length - 1], routerOutput(results));
-  }
-
-  /** Adds the arguments that stand for a residual; returns whether a mixture is among them. */
-  private static boolean mixture(List<Object> arguments, Residual residual) {
-    arguments.add(residual.hidden());
-    Residual.Mixture pending = residual.pending();
-    if (pending == null) {
-      return false;
+    Object[] arguments =
+        residual.followedBy(
+            weights.attention().transposed(),
+            context.rotary().value(),
+            listOf(context.maskList()),
+            listOf(cache == null ? null : cache.list()),
+            context.sizes(),
+            config.scale(),
+            constants,
+            weights.moeNorm(),
+            weights.gate(),
+            scalarType);
+    try (IValue result =
+        module.run(residual.isPending() ? "mix_attend_and_route" : "attend_and_route", arguments)) {
+      return new RoutedState(manager, result);
     }
-    Collections.addAll(
-        arguments,
-        pending.router().input(),
-        pending.experts(),
-        pending.factors(),
-        pending.weights().gate().transposed(),
-        pending.weights().up().transposed(),
-        pending.weights().down().transposed());
-    return true;
   }
 
   @Override
   public Residual mixLater(
       NDManager manager, RoutedResidual routed, RoutingDecision decision, ExpertWeights weights) {
-    if (decision.tokens() == 1) {
+    if (decision.tokens() == 1 && routed instanceof RoutedState state) {
       ExpertBatches batches = ExpertBatches.of(decision, weights.gate().size());
       double[] factors = new double[batches.weights().length];
       for (int i = 0; i < factors.length; i++) {
         factors[i] = batches.weights()[i];
       }
-      return new Residual(
-          routed.hidden(),
-          new Residual.Mixture(routed.router(), batches.experts(), factors, weights));
+      return new Residual(new Residual.Mixture(state, batches.experts(), factors, weights));
     }
-    try (DeviceTensor hidden = routed.hidden();
-        RouterOutput router = routed.router()) {
-      return new Residual(mix(manager, hidden, router.input(), decision, weights, null));
+    try (routed) {
+      return new Residual(mix(manager, routed, decision, weights, null));
     }
   }
 
   @Override
   public DeviceTensor settle(NDManager manager, Residual residual) {
-    List<Object> arguments = new ArrayList<>();
-    return mixture(arguments, residual)
-        ? module.runForTensor(manager, "mix_one", arguments.toArray())
+    return residual.isPending()
+        ? module.runForTensor(manager, "mix_one", residual.followedBy())
         : residual.hidden();
   }
 
   @Override
   public DeviceTensor mix(
       NDManager manager,
-      DeviceTensor hidden,
-      DeviceTensor input,
+      RoutedResidual routed,
       RoutingDecision decision,
       ExpertWeights weights,
       @Nullable NDArray routingWeights) {
@@ -251,8 +198,8 @@ public final class FusedKernel implements Kernel {
       return module.runForTensor(
           manager,
           "mix",
-          hidden,
-          input,
+          routed.hidden(),
+          routed.input(),
           batches.experts(),
           batches.starts(),
           tokens,
@@ -286,11 +233,8 @@ public final class FusedKernel implements Kernel {
   }
 
   @Override
-  public NDArray finalHidden(
-      NDManager manager, DeviceTensor hidden, DeviceTensor norm, double epsilon) {
-    return module
-        .runForTensor(manager, "normalize", hidden, norm, constants(hidden, epsilon))
-        .array();
+  public NDArray finalHidden(NDManager manager, DeviceTensor hidden, DeviceTensor norm) {
+    return module.runForTensor(manager, "normalize", hidden, norm, constants).array();
   }
 
   @Override
@@ -298,18 +242,16 @@ public final class FusedKernel implements Kernel {
       NDManager manager,
       Residual residual,
       DeviceTensor norm,
-      double epsilon,
       DeviceTensor weight,
       int tokens,
       int count) {
-    IValue constants = constants(residual.hidden(), epsilon);
-    List<Object> arguments = new ArrayList<>();
-    if (mixture(arguments, residual)) {
-      Collections.addAll(arguments, norm, weight, constants);
-      return module.runForTensor(manager, "mix_and_head", arguments.toArray()).array();
-    }
-    Collections.addAll(arguments, norm, weight, tokens, count, constants);
-    return module.runForTensor(manager, "head", arguments.toArray()).array();
+    DeviceTensor logits =
+        residual.isPending()
+            ? module.runForTensor(
+                manager, "mix_and_head", residual.followedBy(norm, weight, constants))
+            : module.runForTensor(
+                manager, "head", residual.hidden(), norm, weight, tokens, count, constants);
+    return logits.array();
   }
 
   @Override

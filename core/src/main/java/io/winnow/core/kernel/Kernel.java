@@ -46,12 +46,15 @@ public interface Kernel {
       TensorList weights,
       AttentionConfig config,
       AttentionContext context,
-      double epsilon,
       KeyValueCache.@Nullable Layer cache);
 
-  /** Normalises a MoE layer's input and computes its router logits. */
-  RouterOutput route(
-      NDManager manager, DeviceTensor hidden, DeviceTensor norm, double epsilon, DeviceTensor gate);
+  /**
+   * Normalises a MoE layer's input and computes its router logits.
+   *
+   * @param hidden taken over by the result
+   */
+  RoutedResidual route(
+      NDManager manager, DeviceTensor hidden, DeviceTensor norm, DeviceTensor gate);
 
   /** Does {@link #attend} and {@link #route} of one layer, and before that what is pending. */
   RoutedResidual attendAndRoute(
@@ -60,7 +63,6 @@ public interface Kernel {
       LayerWeights weights,
       AttentionConfig config,
       AttentionContext context,
-      double epsilon,
       KeyValueCache.@Nullable Layer cache);
 
   /**
@@ -77,15 +79,12 @@ public interface Kernel {
   /**
    * Adds the experts' weighted outputs to the residual.
    *
-   * @param hidden the residual {@code [sequences * tokens, hiddenSize]}
-   * @param input the layer's normalised input {@code [sequences * tokens, hiddenSize]}
    * @param routingWeights the decision's weights {@code [tokens, topK]} as a differentiable array,
    *     or null to take those of the decision
    */
   DeviceTensor mix(
       NDManager manager,
-      DeviceTensor hidden,
-      DeviceTensor input,
+      RoutedResidual routed,
       RoutingDecision decision,
       ExpertWeights weights,
       @Nullable NDArray routingWeights);
@@ -97,7 +96,7 @@ public interface Kernel {
   NDArray expertOutput(NDManager manager, NDArray input, ExpertWeights weights, int expert);
 
   /** Applies the RMS norm to a hidden state, in float32: what the head multiplies. */
-  NDArray finalHidden(NDManager manager, DeviceTensor hidden, DeviceTensor norm, double epsilon);
+  NDArray finalHidden(NDManager manager, DeviceTensor hidden, DeviceTensor norm);
 
   /**
    * Computes float32 logits of the last {@code count} of each sequence's {@code tokens}: {@code
@@ -107,7 +106,6 @@ public interface Kernel {
       NDManager manager,
       Residual residual,
       DeviceTensor norm,
-      double epsilon,
       DeviceTensor weight,
       int tokens,
       int count);

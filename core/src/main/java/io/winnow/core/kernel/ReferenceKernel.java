@@ -22,6 +22,16 @@ import org.jspecify.annotations.Nullable;
  * <p>Intermediate results belong to the manager that is passed in, and go with it.
  */
 public final class ReferenceKernel implements Kernel {
+  private final double epsilon;
+
+  /**
+   * Creates a kernel.
+   *
+   * @param epsilon of the RMS norms
+   */
+  public ReferenceKernel(double epsilon) {
+    this.epsilon = epsilon;
+  }
 
   @Override
   public DeviceTensor embed(NDManager manager, DeviceTensor table, NDArray ids) {
@@ -62,12 +72,11 @@ public final class ReferenceKernel implements Kernel {
       TensorList weights,
       AttentionConfig config,
       AttentionContext context,
-      double epsilon,
       KeyValueCache.@Nullable Layer cache) {
     NDArray residual = hidden.array();
     NDArray cos = context.cos().array();
     NDArray sin = context.sin().array();
-    NDArray x = normalize(residual, weights.get(0).array(), epsilon);
+    NDArray x = normalize(residual, weights.get(0).array());
     NDArray query = rotate(heads(x, weights.get(1), context, config.heads()), cos, sin);
     NDArray key = rotate(heads(x, weights.get(2), context, config.keyValueHeads()), cos, sin);
     NDArray value = heads(x, weights.get(3), context, config.keyValueHeads());
@@ -116,16 +125,13 @@ public final class ReferenceKernel implements Kernel {
   }
 
   @Override
-  public RouterOutput route(
-      NDManager manager,
-      DeviceTensor hidden,
-      DeviceTensor norm,
-      double epsilon,
-      DeviceTensor gate) {
+  public RoutedResidual route(
+      NDManager manager, DeviceTensor hidden, DeviceTensor norm, DeviceTensor gate) {
     NDArray residual = hidden.array();
-    NDArray x = normalize(residual, norm.array(), epsilon);
+    NDArray x = normalize(residual, norm.array());
     NDArray wide = attach(manager, x);
-    return new RouterOutput(wide, DeviceTensor.borrowing(wide), attach(manager, linear(x, gate)));
+    return new RoutedTensors(
+        hidden, wide, DeviceTensor.borrowing(wide), attach(manager, linear(x, gate)));
   }
 
   @Override
@@ -135,19 +141,16 @@ public final class ReferenceKernel implements Kernel {
       LayerWeights weights,
       AttentionConfig config,
       AttentionContext context,
-      double epsilon,
       KeyValueCache.@Nullable Layer cache) {
     DeviceTensor hidden =
-        attend(manager, residual.hidden(), weights.attention(), config, context, epsilon, cache);
-    return new RoutedResidual(
-        hidden, route(manager, hidden, weights.moeNorm(), epsilon, weights.gate()));
+        attend(manager, residual.hidden(), weights.attention(), config, context, cache);
+    return route(manager, hidden, weights.moeNorm(), weights.gate());
   }
 
   @Override
   public Residual mixLater(
       NDManager manager, RoutedResidual routed, RoutingDecision decision, ExpertWeights weights) {
-    return new Residual(
-        mix(manager, routed.hidden(), routed.router().input(), decision, weights, null));
+    return new Residual(mix(manager, routed, decision, weights, null));
   }
 
   @Override
@@ -158,13 +161,12 @@ public final class ReferenceKernel implements Kernel {
   @Override
   public DeviceTensor mix(
       NDManager manager,
-      DeviceTensor hidden,
-      DeviceTensor input,
+      RoutedResidual routed,
       RoutingDecision decision,
       ExpertWeights weights,
       @Nullable NDArray routingWeights) {
-    NDArray residual = hidden.array();
-    NDArray x = input.array();
+    NDArray residual = routed.hidden().array();
+    NDArray x = routed.wideInput();
     ExpertBatches batches = ExpertBatches.of(decision, weights.gate().size());
     NDArray tokens = manager.create(batches.tokens());
     NDArray gathered = x.get(tokens);
@@ -235,9 +237,8 @@ public final class ReferenceKernel implements Kernel {
   }
 
   @Override
-  public NDArray finalHidden(
-      NDManager manager, DeviceTensor hidden, DeviceTensor norm, double epsilon) {
-    return attach(manager, normalize(hidden.array(), norm.array(), epsilon));
+  public NDArray finalHidden(NDManager manager, DeviceTensor hidden, DeviceTensor norm) {
+    return attach(manager, normalize(hidden.array(), norm.array()));
   }
 
   @Override
@@ -245,14 +246,13 @@ public final class ReferenceKernel implements Kernel {
       NDManager manager,
       Residual residual,
       DeviceTensor norm,
-      double epsilon,
       DeviceTensor weight,
       int tokens,
       int count) {
     NDArray all = residual.hidden().array();
     all = all.reshape(-1, tokens, all.getShape().get(1));
     NDArray tail = all.get(new NDIndex(":, {}:", tokens - count));
-    return attach(manager, linear(normalize(tail, norm.array(), epsilon), weight));
+    return attach(manager, linear(normalize(tail, norm.array()), weight));
   }
 
   @Override
@@ -265,7 +265,7 @@ public final class ReferenceKernel implements Kernel {
     // attend() makes longer arrays of the old ones.
   }
 
-  private static NDArray normalize(NDArray x, NDArray weight, double epsilon) {
+  private NDArray normalize(NDArray x, NDArray weight) {
     NDArray variance = x.square().mean(new int[] {-1}, true);
     return x.div(variance.add((float) epsilon).sqrt()).mul(weight);
   }

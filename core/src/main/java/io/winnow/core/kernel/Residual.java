@@ -1,47 +1,74 @@
 package io.winnow.core.kernel;
 
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The residual {@code [sequences * tokens, hiddenSize]} in float32 between two layers, and possibly
- * the experts' outputs that are still to be added to it: the kernel then computes them in one call
- * with what follows. Closing it closes what it holds. Not part of the API.
+ * The residual {@code [sequences * tokens, hiddenSize]} in float32 between two layers, or that of a
+ * single token and the experts whose outputs are still to be added to it: the kernel then computes
+ * them in one call with what follows. Closing it closes what it holds. Not part of the API.
  */
 public final class Residual implements AutoCloseable {
-  private final DeviceTensor hidden;
+  private final @Nullable DeviceTensor hidden;
   private final @Nullable Mixture pending;
+
+  private Residual(@Nullable DeviceTensor hidden, @Nullable Mixture pending) {
+    this.hidden = hidden;
+    this.pending = pending;
+  }
 
   /** Creates a residual to which nothing is to be added; takes the tensor over. */
   public Residual(DeviceTensor hidden) {
     this(hidden, null);
   }
 
-  Residual(DeviceTensor hidden, @Nullable Mixture pending) {
-    this.hidden = hidden;
-    this.pending = pending;
+  Residual(Mixture pending) {
+    this(null, pending);
   }
 
-  /** Returns the residual without what is still to be added. */
+  /** Returns the residual, to which nothing may be pending. */
   DeviceTensor hidden() {
+    if (hidden == null) {
+      throw new IllegalStateException("Experts' outputs are still to be added to the residual");
+    }
     return hidden;
   }
 
-  @Nullable Mixture pending() {
-    return pending;
+  boolean isPending() {
+    return pending != null;
+  }
+
+  /** Returns the arguments of a method that begin with this residual. */
+  Object[] followedBy(Object... rest) {
+    List<Object> arguments = new ArrayList<>();
+    if (pending == null) {
+      arguments.add(hidden());
+    } else {
+      Collections.addAll(
+          arguments,
+          pending.routed().state(),
+          pending.experts(),
+          pending.factors(),
+          pending.weights().gate().transposed(),
+          pending.weights().up().transposed(),
+          pending.weights().down().transposed());
+    }
+    Collections.addAll(arguments, rest);
+    return arguments.toArray();
   }
 
   @Override
   public void close() {
-    hidden.close();
+    if (hidden != null) {
+      hidden.close();
+    }
     if (pending != null) {
-      pending.router().close();
+      pending.routed().close();
     }
   }
 
-  /**
-   * The experts of a single token.
-   *
-   * @param router whose input the experts take
-   */
-  record Mixture(RouterOutput router, long[] experts, double[] factors, ExpertWeights weights) {}
+  /** The experts of a single token. */
+  record Mixture(RoutedState routed, long[] experts, double[] factors, ExpertWeights weights) {}
 }

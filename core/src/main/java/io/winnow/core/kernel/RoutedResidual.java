@@ -1,9 +1,26 @@
 package io.winnow.core.kernel;
 
+import ai.djl.ndarray.NDArray;
+
 /**
- * What a layer computes before its experts. Not part of the API.
- *
- * @param hidden the residual with attention added
- * @param router the router's output for it
+ * What a layer computes before its experts: the residual with attention added, the layer's
+ * normalised input, and the router's logits. Closing it closes them. Not part of the API.
  */
-public record RoutedResidual(DeviceTensor hidden, RouterOutput router) {}
+public abstract class RoutedResidual implements AutoCloseable {
+  RoutedResidual() {}
+
+  /** Returns the residual {@code [tokens, hiddenSize]} in float32. */
+  public abstract DeviceTensor hidden();
+
+  /** Returns the experts' normalised input {@code [tokens, hiddenSize]} in float32. */
+  public abstract NDArray wideInput();
+
+  /** Returns the same in the experts' type; in float32 the same array. */
+  public abstract DeviceTensor input();
+
+  /** Returns router logits {@code [tokens, experts]} in float32. */
+  public abstract NDArray logits();
+
+  @Override
+  public abstract void close();
+}

@@ -148,13 +148,18 @@ final class TorchScriptModule {
   /** Runs a method whose result is a list of tensors. The results belong to {@code manager}. */
   DeviceTensor[] runForTensors(NDManager manager, String method, Object... arguments) {
     try (IValue result = run(method, arguments)) {
-      PtNDArray[] arrays = result.toTensorArray((PtNDManager) manager);
-      DeviceTensor[] tensors = new DeviceTensor[arrays.length];
-      for (int i = 0; i < arrays.length; i++) {
-        tensors[i] = DeviceTensor.owning(arrays[i]);
-      }
-      return tensors;
+      return tensors(manager, result);
     }
+  }
+
+  /** Returns the tensors of a list. They belong to {@code manager}. */
+  static DeviceTensor[] tensors(NDManager manager, IValue list) {
+    PtNDArray[] arrays = list.toTensorArray((PtNDManager) manager);
+    DeviceTensor[] tensors = new DeviceTensor[arrays.length];
+    for (int i = 0; i < arrays.length; i++) {
+      tensors[i] = DeviceTensor.owning(arrays[i]);
+    }
+    return tensors;
   }
 
   /**

@@ -116,21 +116,21 @@ class M(Module):
 
   # ---- sparse MoE ---------------------------------------------------------------------------------
 
-  # hidden [N, H] -> router logits [N, experts] in float32, normalised input [N, H] in float32 and, where
-  # that is another, in the experts' type. The gate is float32.
-  def route(self: __torch__.M, hidden: Tensor, norm: Tensor, gate: Tensor, dtype: int, constants: List[Tensor]) -> List[Tensor]:
+  # hidden [N, H] -> router logits [N, experts] in float32, and what the experts need: normalised input
+  # [N, H] in float32, the same in the experts' type where that is another, hidden. The gate is float32.
+  def route(self: __torch__.M, hidden: Tensor, norm: Tensor, gate: Tensor, dtype: int, constants: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
     x = self.normalize(hidden, norm, constants)
     logits = torch.mm(x, torch.t(gate))
     if dtype == 6:
-      return [logits, x]
+      state = [x, hidden]
     else:
-      return [logits, x, torch.to(x, dtype)]
+      state = [x, torch.to(x, dtype), hidden]
+    return (logits, state)
 
-  # Both in one call: what route returns, then the residual.
-  def attend_and_route(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], scale: float, constants: List[Tensor], norm: Tensor, gate: Tensor, dtype: int) -> List[Tensor]:
+  # Both in one call.
+  def attend_and_route(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], scale: float, constants: List[Tensor], norm: Tensor, gate: Tensor, dtype: int) -> Tuple[Tensor, List[Tensor]]:
     attended = self.attend(hidden, weights, rotary, mask, cache, sizes, scale, constants)
-    results = self.route(attended, norm, gate, dtype, constants)
-    return torch.append(results, attended)
+    return self.route(attended, norm, gate, dtype, constants)
 
   # The same for a host's input: [N, H] -> [N, experts].
   def router_logits(self: __torch__.M, x: Tensor, gate: Tensor) -> Tensor:
@@ -159,17 +159,18 @@ class M(Module):
       y = torch.index_add_(y, 0, rows, z)
     return torch.add_(y, hidden)
 
-  # The same for a single token, which every expert in the list takes.
-  def mix_one(self: __torch__.M, hidden: Tensor, x: Tensor, experts: List[int], weights: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor]) -> Tensor:
-    y = hidden
+  # The same for a single token, which every expert in the list takes; state as route returns it.
+  def mix_one(self: __torch__.M, state: List[Tensor], experts: List[int], weights: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor]) -> Tensor:
+    x = state[-2]
+    y = state[-1]
     for i in range(len(experts)):
       e = experts[i]
       y = self.add_product(y, self.activate(x, w1[e], w3[e]), w2[e], weights[i])
     return y
 
   # The single token's experts of one layer, then the attention and the router of the next.
-  def mix_attend_and_route(self: __torch__.M, hidden: Tensor, x: Tensor, experts: List[int], factors: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor], weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], scale: float, constants: List[Tensor], norm: Tensor, gate: Tensor, dtype: int) -> List[Tensor]:
-    mixed = self.mix_one(hidden, x, experts, factors, w1, w3, w2)
+  def mix_attend_and_route(self: __torch__.M, state: List[Tensor], experts: List[int], factors: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor], weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], scale: float, constants: List[Tensor], norm: Tensor, gate: Tensor, dtype: int) -> Tuple[Tensor, List[Tensor]]:
+    mixed = self.mix_one(state, experts, factors, w1, w3, w2)
     return self.attend_and_route(mixed, weights, rotary, mask, cache, sizes, scale, constants, norm, gate, dtype)
 
   # ---- head ---------------------------------------------------------------------------------------
@@ -187,5 +188,5 @@ class M(Module):
     return torch.to(torch.view(logits, [-1, count, weight.size(0)]), 6)
 
   # The single token's experts of the last layer, then the head.
-  def mix_and_head(self: __torch__.M, hidden: Tensor, x: Tensor, experts: List[int], factors: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor], norm: Tensor, weight: Tensor, constants: List[Tensor]) -> Tensor:
-    return self.head(self.mix_one(hidden, x, experts, factors, w1, w3, w2), norm, weight, 1, 1, constants)
+  def mix_and_head(self: __torch__.M, state: List[Tensor], experts: List[int], factors: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor], norm: Tensor, weight: Tensor, constants: List[Tensor]) -> Tensor:
+    return self.head(self.mix_one(state, experts, factors, w1, w3, w2), norm, weight, 1, 1, constants)
