@@ -121,7 +121,7 @@ final class ExecutorFitness implements Fitness {
         throw new IllegalStateException(
             "The fitness of an individual could not be computed", cause);
       }
-      LOGGER.warn("Evaluating an individual failed and is tried again: {}", String.valueOf(cause));
+      LOGGER.debug("Evaluating an individual failed and is tried again: {}", String.valueOf(cause));
       submit(done.individual(), done.number() + 1, running);
     }
   }

@@ -7,6 +7,7 @@ import io.winnow.core.ExpertMerge;
 import io.winnow.core.InvalidInputException;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
@@ -76,7 +77,7 @@ class EvolutionarySearchTest {
                     .allSatisfy(
                         merge -> {
                           for (double[] row : merge.routerMapping()) {
-                            assertThat(row).allMatch(element -> element >= 0);
+                            assertThat(Arrays.stream(row)).allMatch(element -> element >= 0);
                           }
                         }));
   }
@@ -296,15 +297,23 @@ class EvolutionarySearchTest {
 
   @Test
   void aFitnessThatIsNoNumberIsTheWorst() {
-    Fitness odd =
+    Individual start = pruning(0, 1, 2, 3);
+    double low = FakeTask.fitness(start);
+    AtomicInteger odd = new AtomicInteger();
+    Fitness partial =
         Fitness.of(
-            "odd",
+            "partial",
             individual -> {
               double fitness = FakeTask.fitness(individual);
-              return fitness < 2 ? Double.NaN : fitness;
+              if (fitness < low) {
+                odd.incrementAndGet();
+                return Double.NaN;
+              }
+              return fitness;
             });
-    EvolutionReport report = FakeTask.search(odd, 0).build().run();
-    assertThat(report.best().fitness()).isGreaterThan(2);
+    EvolutionReport report = FakeTask.search(partial, 0).optStart(List.of(start)).build().run();
+    assertThat(odd).hasPositiveValue();
+    assertThat(report.best().fitness()).isGreaterThan(low);
     assertThat(
             FakeTask.search(Fitness.of("never", individual -> Double.NaN), 0)
                 .build()
