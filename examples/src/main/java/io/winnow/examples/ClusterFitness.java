@@ -12,6 +12,7 @@ import io.winnow.pruning.evolve.Fitness;
 import io.winnow.pruning.evolve.Individual;
 import java.io.Serializable;
 import java.util.List;
+import java.util.Objects;
 import java.util.concurrent.Callable;
 import java.util.function.ToDoubleFunction;
 import org.jspecify.annotations.Nullable;
@@ -31,8 +32,8 @@ import org.jspecify.annotations.Nullable;
  *     });
  * }</pre>
  *
- * <p>What a worker was evaluating when it was lost is sent to another one. Members trust each other:
- * do not open their ports to strangers.
+ * <p>What a worker was evaluating when it was lost is sent to another one. Members trust each
+ * other: do not open their ports to strangers.
  */
 final class ClusterFitness {
   private static final String EXECUTOR = "winnow-fitness";
@@ -140,7 +141,8 @@ final class ClusterFitness {
                 + "; start all with the same model and task");
       }
       var function =
-          (ToDoubleFunction<Individual>) worker.getUserContext().get(FUNCTION);
+          (ToDoubleFunction<Individual>)
+              Objects.requireNonNull(worker.getUserContext().get(FUNCTION));
       return function.applyAsDouble(individual);
     }
   }

@@ -150,8 +150,7 @@ class ClusterFitnessTest {
                   })
               .build()
               .run();
-      EvolutionReport alone =
-          search(Fitness.of(DIGEST, ClusterFitnessTest::fitness)).build().run();
+      EvolutionReport alone = search(Fitness.of(DIGEST, ClusterFitnessTest::fitness)).build().run();
       assertThat(report.best()).isEqualTo(alone.best());
       assertThat(evaluations).hasValue(79); // The best pruned one is not evaluated again.
       assertThat(client.getCluster().getMembers()).hasSize(2);

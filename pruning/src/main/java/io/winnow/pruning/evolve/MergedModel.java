@@ -35,7 +35,7 @@ public final class MergedModel implements AutoCloseable {
    * @throws InvalidInputException if the space is not this model's
    */
   public static MergedModel of(MoeModel model, SearchSpace space) {
-    SearchSpace own = SearchSpace.of(model, space.retained());
+    SearchSpace own = SearchSpace.of(model, space.retained(), space.topK());
     if (!own.layers().equals(space.layers()) || own.numExperts() != space.numExperts()) {
       throw new InvalidInputException(
           String.format(

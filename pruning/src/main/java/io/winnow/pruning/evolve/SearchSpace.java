@@ -76,6 +76,19 @@ public record SearchSpace(List<Integer> layers, int groups, int numExperts, int 
    *     out of range
    */
   public static SearchSpace of(MoeModel model, int retained) {
+    return of(
+        model,
+        retained,
+        model.moeLayers().isEmpty() ? 1 : model.moeLayers().get(0).routing().topK());
+  }
+
+  /**
+   * Returns the space with one group per layer and another k, for fewer active experts; otherwise
+   * like {@link #of(MoeModel, int)}.
+   *
+   * @param retained r, from {@code topK} to n
+   */
+  public static SearchSpace of(MoeModel model, int retained, int topK) {
     List<Integer> layers = new ArrayList<>();
     MoeLayerView first = null;
     for (MoeLayerView layer : model.moeLayers()) {
@@ -104,18 +117,12 @@ public record SearchSpace(List<Integer> layers, int groups, int numExperts, int 
     if (first == null) {
       throw new InvalidInputException("The model has no MoE layer, so that nothing can be pruned");
     }
-    return new SearchSpace(
-        layers, layers.size(), first.numExperts(), retained, first.routing().topK());
+    return new SearchSpace(layers, layers.size(), first.numExperts(), retained, topK);
   }
 
   /** Returns this space with another number of groups. */
   public SearchSpace withGroups(int newGroups) {
     return new SearchSpace(layers, newGroups, numExperts, retained, topK);
-  }
-
-  /** Returns this space with another k, for fewer active experts. */
-  public SearchSpace withTopK(int newTopK) {
-    return new SearchSpace(layers, groups, numExperts, retained, newTopK);
   }
 
   /** Returns the group of the layer at this place among the MoE layers. */

@@ -100,7 +100,7 @@ class IndividualTest {
     PruningPlan plan = PruningPlan.of(Map.of(0, List.of(0, 2), 2, List.of(1, 2)), PROVENANCE);
     assertThat(space.individual(plan)).isEqualTo(PRUNING);
     assertThat(space.plan(PRUNING, PROVENANCE)).isEqualTo(plan);
-    assertThatThrownBy(() -> space.withTopK(2).plan(MERGING, PROVENANCE))
+    assertThatThrownBy(() -> new SearchSpace(List.of(0, 2), 2, 3, 2, 2).plan(MERGING, PROVENANCE))
         .isInstanceOf(InvalidInputException.class)
         .hasMessageContaining("merges experts");
   }
@@ -135,12 +135,12 @@ class IndividualTest {
 
   @Test
   void groupsDivideLayersByDepth() {
-    SearchSpace space =
-        SearchSpace.of(new FakeMergeableModel(6, 8, 2), 4).withGroups(4).withTopK(1);
+    SearchSpace space = SearchSpace.of(new FakeMergeableModel(6, 8, 2), 4, 1).withGroups(4);
     assertThat(space.layers()).containsExactly(0, 2, 4, 6, 8, 10);
     assertThat(IntStream.range(0, 6).map(space::group)).containsExactly(0, 0, 1, 2, 2, 3);
     assertThatThrownBy(() -> space.withGroups(7)).hasMessageContaining("use 1 to 6");
-    assertThatThrownBy(() -> space.withTopK(5)).hasMessageContaining("use 1 to 4");
+    assertThatThrownBy(() -> SearchSpace.of(new FakeMergeableModel(6, 8, 2), 4, 5))
+        .hasMessageContaining("use 1 to 4");
     assertThatThrownBy(() -> SearchSpace.of(new FakeMergeableModel(2, 8, 2), 1))
         .isInstanceOf(InvalidInputException.class);
   }
