@@ -79,6 +79,7 @@ final class ConsoleProgress implements Progress {
   @Override
   public void update(long progress, @Nullable String newMessage) {
     done = progress;
+    message = newMessage == null ? message : newMessage;
     long now = clock.getAsLong();
     if (now - shown >= (terminal ? TERMINAL_PERIOD : LOG_PERIOD)) {
       show(now);

@@ -36,6 +36,7 @@ import picocli.CommandLine.Command;
       DemoCommand.class,
       PruneCommand.class,
       ApplyCommand.class,
+      EvolveCommand.class,
       EvaluateCommand.class,
       ForwardCommand.class,
       GenerateCommand.class,

@@ -22,8 +22,8 @@ import java.util.List;
 import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
-/** JSON files of this module. */
-final class Json {
+/** JSON files of this module; public for its packages, and of no use to others. */
+public final class Json {
   private static final Gson GSON =
       new GsonBuilder().setPrettyPrinting().serializeNulls().disableHtmlEscaping().create();
 
@@ -34,7 +34,7 @@ final class Json {
    *
    * @throws InvalidInputException if the file cannot be read or holds no such object
    */
-  static JsonObject read(Path file, String what) {
+  public static JsonObject read(Path file, String what) {
     String text;
     try {
       text = Files.readString(file);
@@ -75,8 +75,12 @@ final class Json {
     return object;
   }
 
-  /** Writes beside the file and renames, so that no reader sees half of it. */
-  static void write(Path file, JsonElement json) throws IOException {
+  /**
+   * Writes beside the file and renames, so that no reader sees half of it.
+   *
+   * @throws IOException if the file cannot be written; one that was there is unchanged
+   */
+  public static void write(Path file, JsonElement json) throws IOException {
     Path absolute = file.toAbsolutePath();
     Path parent = absolute.getParent();
     if (parent == null || Files.isDirectory(absolute)) {

@@ -1,0 +1,16 @@
+package io.winnow.pruning.evolve;
+
+import java.util.Iterator;
+import java.util.function.ToDoubleFunction;
+
+/** A fitness that the calling thread computes. */
+record InlineFitness(String digest, ToDoubleFunction<Individual> function) implements Fitness {
+  @Override
+  public void evaluate(Iterator<Individual> individuals, Results results) {
+    while (individuals.hasNext()) {
+      ExecutorFitness.checkInterrupt();
+      Individual individual = individuals.next();
+      results.accept(individual, function.applyAsDouble(individual));
+    }
+  }
+}
