@@ -13,6 +13,7 @@ import ai.djl.nn.core.Embedding;
 import ai.djl.nn.core.Linear;
 import io.winnow.core.RoutingDecision;
 import java.util.Arrays;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -234,6 +235,28 @@ public final class ReferenceKernel implements Kernel {
       int sequences,
       int tokens) {
     // attend() makes longer arrays of the old ones.
+  }
+
+  @Override
+  public DeviceTensor newBuffer(NDManager manager, DeviceTensor like) {
+    return DeviceTensor.owning(manager.zeros(like.shape(), like.array().getDataType()));
+  }
+
+  @Override
+  public void merge(
+      NDManager manager, List<DeviceTensor> experts, float[][] factors, List<DeviceTensor> merged) {
+    for (int row = 0; row < factors.length; row++) {
+      try (NDManager scratch = manager.newSubManager()) {
+        NDArray sum = scratch.zeros(merged.get(row).shape(), DataType.FLOAT32);
+        for (int i = 0; i < factors[row].length; i++) {
+          NDArray wide = experts.get(i).array().toType(DataType.FLOAT32, true);
+          wide.attach(scratch);
+          sum.addi(wide.muli(factors[row][i]));
+        }
+        NDArray target = merged.get(row).array();
+        sum.toType(target.getDataType(), false).copyTo(target);
+      }
+    }
   }
 
   private static NDArray normalize(NDArray x, NDArray weight, double epsilon) {

@@ -141,3 +141,26 @@ class M(Module):
     tail = torch.narrow(hidden, 1, hidden.size(1) - count, count)
     x = torch.to(self.normalize(tail, norm, epsilon), weight.dtype)
     return torch.to(torch.linear(x, weight), 6)
+
+  # ---- merging ------------------------------------------------------------------------------------
+
+  def empty_like(self: __torch__.M, like: Tensor) -> Tensor:
+    return torch.empty_like(like)
+
+  # Writes sums of experts into buffers: [rows, experts] factors times the experts' weights. Piece by piece,
+  # so that every weight is read once and the float32 copies of a piece stay small.
+  def merge_experts(self: __torch__.M, factors: Tensor, experts: List[Tensor], merged: List[Tensor], piece: int) -> Tensor:
+    size = torch.numel(experts[0])
+    start = 0
+    while start < size:
+      count = piece
+      if start + piece > size:
+        count = size - start
+      pieces = torch.empty([len(experts), count], dtype=6, device=factors.device)
+      for i in range(len(experts)):
+        torch.copy_(torch.select(pieces, 0, i), torch.narrow(torch.view(experts[i], [-1]), 0, start, count))
+      sums = torch.matmul(factors, pieces)
+      for i in range(len(merged)):
+        torch.copy_(torch.narrow(torch.view(merged[i], [-1]), 0, start, count), torch.select(sums, 0, i))
+      start = start + count
+    return factors
