@@ -51,6 +51,7 @@ public final class MergeTraining {
   private final int batch;
   private final double routerRate;
   private final double expertRate;
+  private final float distillation;
   private final int validationInterval;
   private final @Nullable Integer topK;
   private final long seed;
@@ -62,6 +63,7 @@ public final class MergeTraining {
     batch = builder.batch;
     routerRate = builder.routerRate;
     expertRate = builder.expertRate;
+    distillation = (float) builder.distillation;
     validationInterval = builder.validationInterval;
     topK = builder.topK;
     seed = builder.seed;
@@ -137,6 +139,23 @@ public final class MergeTraining {
     try (NDManager manager = decoder.runtime().manager().newSubManager()) {
       return new Run(manager, decoder, start, training, validation).run();
     }
+  }
+
+  /** Returns, by layer, the gradients of W_RM and W_EM at the start, for tests. */
+  Map<Integer, float[][]> gradients(
+      Model model, Map<Integer, ExpertMerge> start, TokenSequences text) {
+    MoeDecoder decoder = (MoeDecoder) model.getBlock();
+    Map<Integer, float[][]> gradients = new TreeMap<>();
+    try (NDManager manager = decoder.runtime().manager().newSubManager()) {
+      Run run = new Run(manager, decoder, start, text, text);
+      run.backward(manager, text);
+      for (Layer layer : run.layers) {
+        gradients.put(
+            layer.index,
+            new float[][] {layer.routerMapping.gradient(), layer.expertMerging.gradient()});
+      }
+    }
+    return gradients;
   }
 
   private void check(MoeDecoder decoder, Map<Integer, ExpertMerge> start) {
@@ -271,7 +290,9 @@ public final class MergeTraining {
         int to = Math.min(validation.count(), from + batch);
         try (NDManager scratch = manager.newSubManager()) {
           layers.forEach(layer -> layer.open(scratch, false));
-          sum += loss(scratch, validation.slice(from, to)).getFloat() * (to - from);
+          TokenSequences part = validation.slice(from, to);
+          NDArray likelihoods = likelihoods(scratch, part, merged());
+          sum += loss(scratch, part, likelihoods).getFloat() * (to - from);
         }
       }
       double loss = sum / validation.count();
@@ -285,13 +306,7 @@ public final class MergeTraining {
       double warmUp = Math.min(1, step / (0.1 * steps));
       double factor = warmUp * 0.5 * (1 + Math.cos(Math.PI * (step - 1) / steps));
       try (NDManager scratch = manager.newSubManager()) {
-        layers.forEach(layer -> layer.open(scratch, true));
-        float loss;
-        try (GradientCollector collector = manager.getEngine().newGradientCollector()) {
-          NDArray mean = loss(scratch, sequences);
-          collector.backward(mean);
-          loss = mean.getFloat();
-        }
+        float loss = backward(scratch, sequences);
         if (!Float.isFinite(loss)) {
           throw new InvalidInputException(
               "The loss is "
@@ -302,6 +317,32 @@ public final class MergeTraining {
         }
         layers.forEach(layer -> layer.update(step, factor));
         return loss;
+      }
+    }
+
+    /** Computes the loss and its gradients by the matrices, which are open until scratch closes. */
+    float backward(NDManager scratch, TokenSequences sequences) {
+      // Outside of the collector, so that no graph is kept of it.
+      NDArray teacher = distillation > 0 ? teacher(scratch, sequences) : null;
+      layers.forEach(layer -> layer.open(scratch, true));
+      try (GradientCollector collector = manager.getEngine().newGradientCollector()) {
+        NDArray likelihoods = likelihoods(scratch, sequences, merged());
+        NDArray loss = loss(scratch, sequences, likelihoods);
+        if (teacher != null) {
+          NDArray ofModel = teacher.mul(likelihoods).sum(new int[] {-1}).mean().neg();
+          loss = loss.mul(1 - distillation).add(ofModel.mul(distillation));
+        }
+        collector.backward(loss);
+        return loss.getFloat();
+      }
+    }
+
+    /** What the model as it is expects, {@code [sequences, length - 1, vocabulary]}. */
+    private NDArray teacher(NDManager scratch, TokenSequences sequences) {
+      try (NDManager pass = scratch.newSubManager()) {
+        NDArray probabilities = likelihoods(pass, sequences, Map.of()).exp();
+        probabilities.attach(scratch);
+        return probabilities;
       }
     }
 
@@ -321,15 +362,24 @@ public final class MergeTraining {
       return TokenSequences.of(ids);
     }
 
-    private NDArray loss(NDManager scratch, TokenSequences sequences) {
+    private Map<Integer, TrainedMerge> merged() {
       Map<Integer, TrainedMerge> merges = new TreeMap<>();
-      layers.forEach(layer -> merges.put(layer.index, layer.trained(scratch)));
-      int length = sequences.length();
-      NDArray logits = decoder.logits(scratch, sequences, merges);
-      NDArray likelihoods = logits.get(new NDIndex(":, :{}", length - 1)).logSoftmax(-1);
-      NDArray ids =
-          scratch.create(
-              sequences.flatten(0, sequences.count()), new Shape(sequences.count(), length));
+      layers.forEach(layer -> merges.put(layer.index, layer.trained()));
+      return merges;
+    }
+
+    /** Log-likelihoods of what follows each token, {@code [sequences, length - 1, vocabulary]}. */
+    private NDArray likelihoods(
+        NDManager scratch, TokenSequences sequences, Map<Integer, TrainedMerge> merges) {
+      return decoder
+          .logits(scratch, sequences, merges)
+          .get(new NDIndex(":, :{}", sequences.length() - 1))
+          .logSoftmax(-1);
+    }
+
+    private NDArray loss(NDManager scratch, TokenSequences sequences, NDArray likelihoods) {
+      Shape shape = new Shape(sequences.count(), sequences.length());
+      NDArray ids = scratch.create(sequences.flatten(0, sequences.count()), shape);
       NDArray targets = ids.get(new NDIndex(":, 1:")).expandDims(-1);
       return likelihoods.gather(targets, 2).mean().neg();
     }
@@ -381,7 +431,7 @@ public final class MergeTraining {
       expertMerging.open(scratch, withGradient);
     }
 
-    TrainedMerge trained(NDManager scratch) {
+    TrainedMerge trained() {
       List<TensorList> merged = new ArrayList<>();
       for (int i = 0; i < stacks.size(); i++) {
         NDArray flat = expertMerging.array().matMul(stacks.get(i));
@@ -450,21 +500,25 @@ public final class MergeTraining {
       return Objects.requireNonNull(array);
     }
 
-    void update(int step, double factor) {
+    float[] gradient() {
       try (NDArray gradient = array().getGradient()) {
-        float[] slopes = gradient.toFloatArray();
-        double meanScale = 1 - Math.pow(BETA1, step);
-        double varianceScale = 1 - Math.pow(BETA2, step);
-        for (int i = 0; i < elements.length; i++) {
-          mean[i] = BETA1 * mean[i] + (1 - BETA1) * slopes[i];
-          variance[i] = BETA2 * variance[i] + (1 - BETA2) * slopes[i] * slopes[i];
-          elements[i] -=
-              (float)
-                  (rate
-                      * factor
-                      * (mean[i] / meanScale)
-                      / (Math.sqrt(variance[i] / varianceScale) + EPSILON));
-        }
+        return gradient.toFloatArray();
+      }
+    }
+
+    void update(int step, double factor) {
+      float[] slopes = gradient();
+      double meanScale = 1 - Math.pow(BETA1, step);
+      double varianceScale = 1 - Math.pow(BETA2, step);
+      for (int i = 0; i < elements.length; i++) {
+        mean[i] = BETA1 * mean[i] + (1 - BETA1) * slopes[i];
+        variance[i] = BETA2 * variance[i] + (1 - BETA2) * slopes[i] * slopes[i];
+        elements[i] -=
+            (float)
+                (rate
+                    * factor
+                    * (mean[i] / meanScale)
+                    / (Math.sqrt(variance[i] / varianceScale) + EPSILON));
       }
     }
   }
@@ -475,6 +529,7 @@ public final class MergeTraining {
     private int batch = 12;
     private double routerRate = 0.02;
     private double expertRate = 0.01;
+    private double distillation = 0.9;
     private int validationInterval = 5;
     private @Nullable Integer topK;
     private long seed;
@@ -504,6 +559,22 @@ public final class MergeTraining {
     public Builder optLearningRates(double ofRouterMapping, double ofExpertMerging) {
       routerRate = rate(ofRouterMapping);
       expertRate = rate(ofExpertMerging);
+      return this;
+    }
+
+    /**
+     * Sets how much of the loss is the cross-entropy to the distribution that the model without
+     * merges gives, in place of the text alone (arXiv 1503.02531). It says more about each token
+     * than the next one does, so that a small text teaches more before it is fitted too well.
+     *
+     * @param share from 0 to 1; 0.9 by default
+     */
+    public Builder optDistillation(double share) {
+      if (!(share >= 0 && share <= 1)) {
+        throw new InvalidInputException(
+            "The share of distillation is " + share + "; it must be from 0 to 1");
+      }
+      distillation = share;
       return this;
     }
 

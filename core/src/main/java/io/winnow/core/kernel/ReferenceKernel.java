@@ -239,7 +239,7 @@ public final class ReferenceKernel implements Kernel {
 
   @Override
   public DeviceTensor newBuffer(NDManager manager, DeviceTensor like) {
-    return DeviceTensor.owning(manager.zeros(like.shape(), like.array().getDataType()));
+    return DeviceTensor.owning(manager.zeros(like.shape(), DataType.FLOAT32));
   }
 
   @Override
@@ -249,12 +249,12 @@ public final class ReferenceKernel implements Kernel {
       try (NDManager scratch = manager.newSubManager()) {
         NDArray sum = scratch.zeros(merged.get(row).shape(), DataType.FLOAT32);
         for (int i = 0; i < factors[row].length; i++) {
-          NDArray wide = experts.get(i).array().toType(DataType.FLOAT32, true);
-          wide.attach(scratch);
-          sum.addi(wide.muli(factors[row][i]));
+          // Not in place: the weights may lie in a mapped file.
+          NDArray part = experts.get(i).array().mul(factors[row][i]);
+          part.attach(scratch);
+          sum.addi(part);
         }
-        NDArray target = merged.get(row).array();
-        sum.toType(target.getDataType(), false).copyTo(target);
+        sum.copyTo(merged.get(row).array());
       }
     }
   }
