@@ -19,6 +19,8 @@ public final class MappedRouting implements Routing {
   /** What every score is at least. */
   public static final float LEAST_SCORE = 1e-30f;
 
+  private static final float LEAST_TRAINED_SCORE = 1e-6f;
+
   private final SoftmaxRouting base;
   private final SoftmaxRouting merged;
   private final float[][] mapping;
@@ -199,7 +201,9 @@ public final class MappedRouting implements Routing {
   }
 
   /**
-   * Returns the logarithms of the scores as a differentiable function of logits and W_RM.
+   * Returns the logarithms of the scores as a differentiable function of logits and W_RM. Scores
+   * below 1e-6 count as that here: the slope of a token whose experts have hardly any score would
+   * otherwise drown all others, or be infinite.
    *
    * @param logits {@code [tokens, n]} float32
    * @param routerMapping {@code [r, n]} float32, of this routing's shape
@@ -208,7 +212,12 @@ public final class MappedRouting implements Routing {
   public NDArray mappedLogits(NDArray logits, NDArray routerMapping) {
     NDArray transposed = routerMapping.transpose();
     transposed.attach(logits.getManager());
-    return base.scores(logits).matMul(transposed).maximum(LEAST_SCORE).log();
+    // No number of Java: the graph would keep memory of its array, which is closed at once.
+    NDArray least;
+    try (NDArray created = logits.getManager().create(LEAST_TRAINED_SCORE)) {
+      least = created.duplicate();
+    }
+    return base.scores(logits).matMul(transposed).maximum(least).log();
   }
 
   @Override

@@ -291,7 +291,7 @@ public final class MergeTraining {
         try (NDManager scratch = manager.newSubManager()) {
           layers.forEach(layer -> layer.open(scratch, false));
           TokenSequences part = validation.slice(from, to);
-          NDArray likelihoods = likelihoods(scratch, part, merged());
+          NDArray likelihoods = likelihoods(scratch, part, merged(false));
           sum += loss(scratch, part, likelihoods).getFloat() * (to - from);
         }
       }
@@ -315,7 +315,9 @@ public final class MergeTraining {
                   + step
                   + ": the model's weights are damaged, or the learning rates too high");
         }
-        layers.forEach(layer -> layer.update(step, factor));
+        for (Layer layer : layers) {
+          layer.update(step, factor);
+        }
         return loss;
       }
     }
@@ -326,11 +328,13 @@ public final class MergeTraining {
       NDArray teacher = distillation > 0 ? teacher(scratch, sequences) : null;
       layers.forEach(layer -> layer.open(scratch, true));
       try (GradientCollector collector = manager.getEngine().newGradientCollector()) {
-        NDArray likelihoods = likelihoods(scratch, sequences, merged());
+        NDArray likelihoods = likelihoods(scratch, sequences, merged(true));
         NDArray loss = loss(scratch, sequences, likelihoods);
         if (teacher != null) {
           NDArray ofModel = teacher.mul(likelihoods).sum(new int[] {-1}).mean().neg();
-          loss = loss.mul(1 - distillation).add(ofModel.mul(distillation));
+          loss =
+              loss.mul(scratch.create(1 - distillation))
+                  .add(ofModel.mul(scratch.create(distillation)));
         }
         collector.backward(loss);
         return loss.getFloat();
@@ -362,9 +366,9 @@ public final class MergeTraining {
       return TokenSequences.of(ids);
     }
 
-    private Map<Integer, TrainedMerge> merged() {
+    private Map<Integer, TrainedMerge> merged(boolean withGradient) {
       Map<Integer, TrainedMerge> merges = new TreeMap<>();
-      layers.forEach(layer -> merges.put(layer.index, layer.trained()));
+      layers.forEach(layer -> merges.put(layer.index, layer.trained(withGradient)));
       return merges;
     }
 
@@ -431,7 +435,7 @@ public final class MergeTraining {
       expertMerging.open(scratch, withGradient);
     }
 
-    TrainedMerge trained() {
+    TrainedMerge trained(boolean withGradient) {
       List<TensorList> merged = new ArrayList<>();
       for (int i = 0; i < stacks.size(); i++) {
         NDArray flat = expertMerging.array().matMul(stacks.get(i));
@@ -443,7 +447,7 @@ public final class MergeTraining {
       }
       return new TrainedMerge(
           MappedRouting.of(layer.ownRouting(), routerMapping.matrix(), layerTopK),
-          routerMapping.array(),
+          withGradient ? routerMapping.array() : null,
           new ExpertWeights(merged.get(0), merged.get(1), merged.get(2)));
     }
 

@@ -138,7 +138,7 @@ final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
         RoutingDecision hooked = runtime().hooks().apply(this, logits, decision);
         decision = checked(hooked, decision.tokens(), available);
       }
-      if (trained != null) {
+      if (trained != null && trained.routerMapping() != null) {
         NDArray mapped =
             trained.routing().mappedLogits(ownLogits(router.logits()), trained.routerMapping());
         return kernel.mix(
@@ -193,7 +193,7 @@ final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
   private NDArray ownLogits(NDArray ofGate) {
     return mapping == null
         ? ofGate
-        : mapping.mappedLogits(ofGate, ofGate.getManager().create(mapping.mapping()));
+        : mapping.mappedLogits(ofGate, ofGate.getManager().create(mapping.mapping()).duplicate());
   }
 
   /** A hook's mistake must not become an index outside a CUDA array, or a row with two writers. */
@@ -231,7 +231,10 @@ final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
     for (int i = 0; i < ids.length; i++) {
       ids[i] = selected[i];
     }
-    return manager.create(ids, new Shape(decision.tokens(), decision.topK()));
+    // A copy in memory of PyTorch, which a graph to differentiate may keep.
+    try (NDArray created = manager.create(ids, new Shape(decision.tokens(), decision.topK()))) {
+      return created.duplicate();
+    }
   }
 
   @Override

@@ -26,8 +26,9 @@ public final class ReferenceKernel implements Kernel {
 
   @Override
   public DeviceTensor embed(NDManager manager, DeviceTensor table, NDArray ids) {
+    NDArray kept = kept(manager, ids.duplicate());
     return own(
-        manager, Embedding.embedding(ids, table.array(), SparseFormat.DENSE).singletonOrThrow());
+        manager, Embedding.embedding(kept, table.array(), SparseFormat.DENSE).singletonOrThrow());
   }
 
   @Override
@@ -83,7 +84,9 @@ public final class ReferenceKernel implements Kernel {
     }
     int groups = config.heads() / config.keyValueHeads();
     NDArray scores =
-        query.matMul(repeatHeads(key, groups).transpose(0, 1, 3, 2)).mul((float) config.scale());
+        query
+            .matMul(repeatHeads(key, groups).transpose(0, 1, 3, 2))
+            .mul(kept(manager, manager.create((float) config.scale())));
     DeviceTensor mask = context.mask();
     if (mask != null) {
       scores = scores.add(mask.array());
@@ -139,7 +142,7 @@ public final class ReferenceKernel implements Kernel {
     NDArray residual = hidden.array();
     NDArray x = input.array();
     ExpertBatches batches = ExpertBatches.of(decision, weights.gate().size());
-    NDArray tokens = manager.create(batches.tokens());
+    NDArray tokens = kept(manager, manager.create(batches.tokens()));
     NDArray gathered = x.get(tokens);
     NDList outputs = new NDList();
     for (int i = 0; i < batches.experts().length; i++) {
@@ -150,7 +153,9 @@ public final class ReferenceKernel implements Kernel {
     NDArray factors =
         routingWeights == null
             ? manager.create(batches.weights())
-            : routingWeights.flatten().get(manager.create(places(batches, decision.topK())));
+            : routingWeights
+                .flatten()
+                .get(kept(manager, manager.create(places(batches, decision.topK()))));
     NDArray pairs = NDArrays.concat(outputs, 0).mul(factors.expandDims(1));
     NDArray sum = sumByToken(manager, pairs, batches, decision, x.getShape());
     return own(manager, residual.add(sum.reshape(residual.getShape())));
@@ -182,13 +187,15 @@ public final class ReferenceKernel implements Kernel {
     }
     NDArray padded = pairs.concat(manager.zeros(new Shape(1, shape.get(1))), 0);
     return padded
-        .get(manager.create(pairOf))
+        .get(kept(manager, manager.create(pairOf)))
         .reshape(decision.tokens(), topK, shape.get(1))
         .sum(new int[] {1});
   }
 
   private static NDArray feedForward(NDArray x, ExpertWeights weights, int expert) {
-    NDArray gate = Activation.swish(linear(x, weights.gate().get(expert)), 1f);
+    // Not Activation.swish, which multiplies by a number of Java.
+    NDArray linear = linear(x, weights.gate().get(expert));
+    NDArray gate = Activation.sigmoid(linear).mul(linear);
     NDArray up = linear(x, weights.up().get(expert));
     return linear(gate.mul(up), weights.down().get(expert));
   }
@@ -256,6 +263,17 @@ public final class ReferenceKernel implements Kernel {
         }
         sum.copyTo(merged.get(row).array());
       }
+    }
+  }
+
+  /**
+   * Returns a copy whose memory is PyTorch's. What Java creates lies in a buffer that is collected
+   * when the array is closed, even if a graph to differentiate still needs it; and arithmetic with
+   * a number creates and closes such an array.
+   */
+  private static NDArray kept(NDManager manager, NDArray created) {
+    try (created) {
+      return attach(manager, created.duplicate());
     }
   }
 

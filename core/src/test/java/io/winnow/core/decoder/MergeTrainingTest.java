@@ -18,6 +18,7 @@ import io.winnow.core.RandomCheckpoint;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.checkpoint.TensorType;
 import io.winnow.core.evaluate.Perplexity;
+import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -26,6 +27,7 @@ import java.util.Map;
 import java.util.Random;
 import java.util.TreeMap;
 import java.util.concurrent.CancellationException;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.EnabledOnOs;
@@ -110,6 +112,40 @@ class MergeTrainingTest {
     }
   }
 
+  /** DJL's arithmetic with a number leaves a graph with memory that the collector may reuse. */
+  @Test
+  void gradientsDoNotDependOnGarbageCollection() throws Exception {
+    Path checkpoint = new RandomCheckpoint().write(folder.resolve("model"));
+    MergeTraining training = MergeTraining.ofDefaults();
+    AtomicBoolean done = new AtomicBoolean();
+    Thread collector =
+        new Thread(
+            () -> {
+              while (!done.get()) {
+                System.gc();
+                for (int i = 1; i < 64; i++) {
+                  ByteBuffer buffer = ByteBuffer.allocateDirect(8 * i);
+                  while (buffer.hasRemaining()) {
+                    buffer.put((byte) 0x7f);
+                  }
+                }
+              }
+            });
+    try (Model model = loader(checkpoint).load()) {
+      Map<Integer, float[][]> first = training.gradients(model, everywhere(random(9)), text(4, 13));
+      collector.start();
+      for (int i = 0; i < 30; i++) {
+        Map<Integer, float[][]> again =
+            training.gradients(model, everywhere(random(9)), text(4, 13));
+        assertThat(again.get(0)).isDeepEqualTo(first.get(0));
+        assertThat(again.get(1)).isDeepEqualTo(first.get(1));
+      }
+    } finally {
+      done.set(true);
+      collector.join();
+    }
+  }
+
   /** The loss with one element of layer 1's matrices moved. */
   private static double loss(
       Model model,
@@ -139,16 +175,13 @@ class MergeTrainingTest {
     try (Model model = loader(Fixtures.TINY_MIXTRAL).load()) {
       layers(model).forEach(layer -> layer.applyMerge(start.get(layer.layerIndex()), 2));
       double before = Perplexity.of(model, measured).perplexity();
-      long began = System.nanoTime();
       MergeTraining.Result result =
           MergeTraining.builder()
-              .optSteps(Integer.getInteger("winnow.steps", 16))
+              .optSteps(Integer.getInteger("winnow.steps", 60))
               .build()
               .run(model, start, tune.slice(0, 56), tune.slice(56, 64));
-      double seconds = (System.nanoTime() - began) / 1e9;
       layers(model).forEach(layer -> layer.applyMerge(result.merges().get(layer.layerIndex()), 2));
       double after = Perplexity.of(model, measured).perplexity();
-      System.out.println(result.history() + " " + before + " -> " + after + " in " + seconds);
       assertThat(after).isLessThan(0.94 * before);
     }
   }
@@ -297,21 +330,20 @@ class MergeTrainingTest {
   void trainingManyTimesStaysFlat() throws Exception {
     Path checkpoint =
         new RandomCheckpoint()
-            .set("hidden_size", 64)
-            .set("intermediate_size", 256)
+            .set("hidden_size", 128)
+            .set("intermediate_size", 512)
             .write(folder.resolve("model"));
     MergeTraining training = MergeTraining.builder().optSteps(2).build();
     try (Model model = loader(checkpoint).load()) {
-      long[] resident = new long[Integer.getInteger("winnow.runs", 60)];
+      long[] resident = new long[60];
       for (int i = 0; i < resident.length; i++) {
         training.run(model, everywhere(random(i)), text(8, i), text(4, i));
         resident[i] = MergedLayersTest.resident();
-        if (i % 20 == 19) System.out.println("RSS " + i + " " + (resident[i] >> 20));
       }
-      // The stacked experts have 1.6 MB, a step's merged ones 1.2 MB.
+      // The stacked experts have 6.3 MB, a step's merged ones 4.7 MB: left behind, 250 MB or more.
       long early = MergedLayersTest.median(Arrays.copyOfRange(resident, 10, 20));
       long late = MergedLayersTest.median(Arrays.copyOfRange(resident, 50, 60));
-      assertThat(late).as("%d, then %d bytes", early, late).isLessThan(early + (24L << 20));
+      assertThat(late).as("%d, then %d bytes", early, late).isLessThan(early + (96L << 20));
     }
   }
 }
