@@ -9,9 +9,11 @@ import com.google.common.math.Quantiles;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import io.winnow.core.ExpertMerge;
+import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MergeableMoeLayer;
 import io.winnow.core.MoeModel;
+import io.winnow.core.TokenSequences;
 import io.winnow.core.decoder.MoeModels;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -21,10 +23,11 @@ import java.util.List;
 import java.util.Locale;
 import java.util.OptionalLong;
 import java.util.Random;
+import java.util.stream.LongStream;
 
 /**
  * Preparing an individual of the evolutionary search: merging experts into the running model,
- * against writing a merged folder and loading it. Both in pairs, with the same matrices.
+ * against computing, writing and loading a merged folder. Both in pairs, up to the first answer.
  */
 final class MergeBenchmark {
   private final Path folder;
@@ -58,18 +61,23 @@ final class MergeBenchmark {
       // The first merge is not timed; it alone asks the system for the buffers, and reads the
       // model.
       merge(layers, random);
+      answer(model);
       OptionalLong peak = memory.peakGrowth();
       List<Double> running = new ArrayList<>();
       List<Double> written = new ArrayList<>();
       for (int i = 0; i < repeat; i++) {
         Stopwatch time = Stopwatch.createStarted();
         merge(layers, random);
+        answer(model);
         running.add(time.elapsed().toNanos() / 1e9);
         System.err.printf(Locale.ROOT, "into the running model: %.2f s%n", running.get(i));
         Path target = scratch.resolve("merged-" + i);
         time.reset().start();
+        // Whoever writes a folder has to compute its weights too.
+        merge(layers, random);
         MoeModels.save(model, target);
         try (Model loaded = MoeModels.load(target, Device.cpu())) {
+          answer(loaded);
           written.add(time.elapsed().toNanos() / 1e9);
         } finally {
           MoreFiles.deleteRecursively(target);
@@ -84,6 +92,12 @@ final class MergeBenchmark {
       }
       return new Result(this, bytes, running, written, peak);
     }
+  }
+
+  /** A pass of a few tokens, so that the weights that are mapped only are read too. */
+  private static void answer(Model model) {
+    long[][] tokens = {LongStream.range(0, 64).toArray()};
+    MoeModel.of(model).forward(TokenSequences.of(tokens), new ForwardObserver() {});
   }
 
   private void merge(List<MergeableMoeLayer> layers, Random random) {
@@ -136,7 +150,7 @@ final class MergeBenchmark {
           benchmark.retain,
           "into the running model",
           Quantiles.median().compute(running),
-          "written and loaded",
+          "merged, written, loaded",
           Quantiles.median().compute(written),
           ratio(),
           peakBytes.isPresent() ? (peakBytes.getAsLong() / 1_000_000) + " MB" : "unknown");

@@ -99,7 +99,7 @@ class OtherCommandsTest {
     assertThat(object.getAsJsonArray("seconds")).hasSize(2);
     assertThat(object.getAsJsonArray("baseline_seconds")).hasSize(2);
     assertThat(object.get("ratio").getAsDouble()).isPositive();
-    assertThat(result.out()).contains("into the running model", "written and loaded", "ratio");
+    assertThat(result.out()).contains("into the running model", "merged, written, loaded", "ratio");
     assertThat(folder).isDirectoryNotContaining(path -> path.toString().contains("winnow-merge"));
   }
 

@@ -35,7 +35,7 @@ import org.jspecify.annotations.Nullable;
  * the negative log-likelihood of a text, while every weight of the model stays as it is.
  *
  * <p>The learning rate rises over the first steps and then falls along a cosine. After every few
- * steps the likelihood of a validation text is measured, and the matrices that were best on it are
+ * steps the loss on a validation text is measured, and the matrices that were best on it are
  * the result, the start included: they are few, but soon fit a small training text too well.
  *
  * <p>Immutable and thread-safe. A model must not be changed while a training runs on it; and DJL
@@ -86,8 +86,7 @@ public final class MergeTraining {
    *
    * @param merges the best matrices by layer, with elements rounded to float32
    * @param step the step after which they were reached; 0 for the start
-   * @param validationLoss their mean negative log-likelihood of a predicted token of the validation
-   *     text, in nats
+   * @param validationLoss their loss on the validation text, in nats per predicted token
    * @param history every measurement, in order
    */
   public record Result(
@@ -103,12 +102,12 @@ public final class MergeTraining {
   }
 
   /**
-   * A measurement on the validation text.
+   * A measurement of what the training lowers: the negative log-likelihood of the text, with its
+   * share of distillation, in nats per predicted token.
    *
    * @param step after how many steps
-   * @param trainingLoss the mean loss of the steps since the last measurement, in nats per
-   *     predicted token; NaN at the start
-   * @param validationLoss the loss of the validation text, in nats per predicted token
+   * @param trainingLoss the mean of the steps since the last measurement; NaN at the start
+   * @param validationLoss on the validation text
    */
   public record Measurement(int step, double trainingLoss, double validationLoss) {}
 
@@ -291,8 +290,8 @@ public final class MergeTraining {
         try (NDManager scratch = manager.newSubManager()) {
           layers.forEach(layer -> layer.open(scratch, false));
           TokenSequences part = validation.slice(from, to);
-          NDArray likelihoods = likelihoods(scratch, part, merged(false));
-          sum += loss(scratch, part, likelihoods).getFloat() * (to - from);
+          NDArray loss = loss(scratch, part, teacher(scratch, part), false);
+          sum += loss.getFloat() * (to - from);
         }
       }
       double loss = sum / validation.count();
@@ -325,24 +324,20 @@ public final class MergeTraining {
     /** Computes the loss and its gradients by the matrices, which are open until scratch closes. */
     float backward(NDManager scratch, TokenSequences sequences) {
       // Outside of the collector, so that no graph is kept of it.
-      NDArray teacher = distillation > 0 ? teacher(scratch, sequences) : null;
+      NDArray teacher = teacher(scratch, sequences);
       layers.forEach(layer -> layer.open(scratch, true));
       try (GradientCollector collector = manager.getEngine().newGradientCollector()) {
-        NDArray likelihoods = likelihoods(scratch, sequences, merged(true));
-        NDArray loss = loss(scratch, sequences, likelihoods);
-        if (teacher != null) {
-          NDArray ofModel = teacher.mul(likelihoods).sum(new int[] {-1}).mean().neg();
-          loss =
-              loss.mul(scratch.create(1 - distillation))
-                  .add(ofModel.mul(scratch.create(distillation)));
-        }
+        NDArray loss = loss(scratch, sequences, teacher, true);
         collector.backward(loss);
         return loss.getFloat();
       }
     }
 
     /** What the model as it is expects, {@code [sequences, length - 1, vocabulary]}. */
-    private NDArray teacher(NDManager scratch, TokenSequences sequences) {
+    private @Nullable NDArray teacher(NDManager scratch, TokenSequences sequences) {
+      if (distillation == 0) {
+        return null;
+      }
       try (NDManager pass = scratch.newSubManager()) {
         NDArray probabilities = likelihoods(pass, sequences, Map.of()).exp();
         probabilities.attach(scratch);
@@ -381,11 +376,23 @@ public final class MergeTraining {
           .logSoftmax(-1);
     }
 
-    private NDArray loss(NDManager scratch, TokenSequences sequences, NDArray likelihoods) {
+    private NDArray loss(
+        NDManager scratch,
+        TokenSequences sequences,
+        @Nullable NDArray teacher,
+        boolean withGradient) {
       Shape shape = new Shape(sequences.count(), sequences.length());
       NDArray ids = scratch.create(sequences.flatten(0, sequences.count()), shape);
       NDArray targets = ids.get(new NDIndex(":, 1:")).expandDims(-1);
-      return likelihoods.gather(targets, 2).mean().neg();
+      NDArray likelihoods = likelihoods(scratch, sequences, merged(withGradient));
+      NDArray ofText = likelihoods.gather(targets, 2).mean().neg();
+      if (teacher == null) {
+        return ofText;
+      }
+      NDArray ofModel = teacher.mul(likelihoods).sum(new int[] {-1}).mean().neg();
+      return ofText
+          .mul(scratch.create(1 - distillation))
+          .add(ofModel.mul(scratch.create(distillation)));
     }
 
     private void throwIfInterrupted() {
@@ -529,12 +536,12 @@ public final class MergeTraining {
 
   /** Options of a training. Not thread-safe. */
   public static final class Builder {
-    private int steps = 60;
+    private int steps = 40;
     private int batch = 12;
     private double routerRate = 0.02;
     private double expertRate = 0.01;
     private double distillation = 0.9;
-    private int validationInterval = 5;
+    private int validationInterval = 10;
     private @Nullable Integer topK;
     private long seed;
     private @Nullable Duration timeLimit;
@@ -542,7 +549,7 @@ public final class MergeTraining {
 
     private Builder() {}
 
-    /** Sets the number of steps, 60 by default. */
+    /** Sets the number of steps, 40 by default. */
     public Builder optSteps(int newSteps) {
       steps = positive("steps", newSteps);
       return this;
@@ -582,7 +589,7 @@ public final class MergeTraining {
       return this;
     }
 
-    /** Sets after how many steps the validation text is measured again, 5 by default. */
+    /** Sets after how many steps the validation text is measured again, 10 by default. */
     public Builder optValidationInterval(int newInterval) {
       validationInterval = positive("validation interval", newInterval);
       return this;

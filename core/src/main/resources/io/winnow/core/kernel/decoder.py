@@ -151,12 +151,13 @@ class M(Module):
   # so that every weight is read once and the float32 copies of a piece stay small.
   def merge_experts(self: __torch__.M, factors: Tensor, experts: List[Tensor], merged: List[Tensor], piece: int) -> Tensor:
     size = torch.numel(experts[0])
+    all_pieces = torch.empty([len(experts), piece], dtype=6, device=factors.device)
     start = 0
     while start < size:
       count = piece
       if start + piece > size:
         count = size - start
-      pieces = torch.empty([len(experts), count], dtype=6, device=factors.device)
+      pieces = torch.narrow(all_pieces, 1, 0, count)
       for i in range(len(experts)):
         torch.copy_(torch.select(pieces, 0, i), torch.narrow(torch.view(experts[i], [-1]), 0, start, count))
       sums = torch.matmul(factors, pieces)
