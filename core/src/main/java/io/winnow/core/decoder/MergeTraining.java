@@ -35,8 +35,8 @@ import org.jspecify.annotations.Nullable;
  * the negative log-likelihood of a text, while every weight of the model stays as it is.
  *
  * <p>The learning rate rises over the first steps and then falls along a cosine. After every few
- * steps the loss on a validation text is measured, and the matrices that were best on it are
- * the result, the start included: they are few, but soon fit a small training text too well.
+ * steps the loss on a validation text is measured, and the matrices that were best on it are the
+ * result, the start included: they are few, but soon fit a small training text too well.
  *
  * <p>Immutable and thread-safe. A model must not be changed while a training runs on it; and DJL
  * collects gradients in one thread of a process at a time. The same model, text, options and number
