@@ -5,6 +5,11 @@ package io.winnow.core;
  * (EEP, arXiv 2407.00945) tries hundreds of times.
  *
  * <p>Both methods exclude every other use of the model. The layer's own weights are never changed.
+ * Merged weights lie in memory that the next merge uses again, and that goes with the model; a
+ * merged expert that is one of the layer's own takes none.
+ *
+ * <p>While a merge is applied, observers and router hooks see its experts: logits {@code [tokens,
+ * r]} (logarithms of the mapped scores), and decisions over 0 to r - 1. {@link #retain} is refused.
  */
 public interface MergeableMoeLayer extends MoeLayerView {
   /**

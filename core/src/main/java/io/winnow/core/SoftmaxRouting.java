@@ -12,10 +12,12 @@ import ai.djl.ndarray.types.DataType;
 public final class SoftmaxRouting implements Routing {
   private final int topK;
   private final boolean renormalized;
+  private final boolean logarithms;
 
-  private SoftmaxRouting(int topK, boolean renormalized) {
+  private SoftmaxRouting(int topK, boolean renormalized, boolean logarithms) {
     this.topK = topK;
     this.renormalized = renormalized;
+    this.logarithms = logarithms;
   }
 
   /**
@@ -28,7 +30,15 @@ public final class SoftmaxRouting implements Routing {
     if (topK < 1) {
       throw new InvalidInputException("A token needs at least 1 expert, top-k is " + topK);
     }
-    return new SoftmaxRouting(topK, renormalized);
+    return new SoftmaxRouting(topK, renormalized, false);
+  }
+
+  /**
+   * Creates a routing of logits that are logarithms of scores already, so that without
+   * renormalisation a weight is the score itself. Renormalised, it is the same as {@link #of}.
+   */
+  static SoftmaxRouting ofLogarithms(int topK, boolean renormalized) {
+    return new SoftmaxRouting(of(topK, renormalized).topK, renormalized, !renormalized);
   }
 
   @Override
@@ -70,6 +80,8 @@ public final class SoftmaxRouting implements Routing {
         for (int rank = 0; rank < topK; rank++) {
           sum += Math.exp(logits[row + experts[out + rank]] - greatest);
         }
+      } else if (logarithms) {
+        sum = Math.exp(-greatest);
       } else {
         for (int expert = 0; expert < numExperts; expert++) {
           sum += Math.exp(logits[row + expert] - greatest);
@@ -88,14 +100,7 @@ public final class SoftmaxRouting implements Routing {
     int filled = 0;
     for (int expert = 0; expert < numExperts; expert++) {
       float logit = logits[row + expert];
-      if (!Float.isFinite(logit)) {
-        throw new InvalidInputException(
-            "The router's logit of expert "
-                + expert
-                + " is "
-                + logit
-                + ": the weights or the inputs are not finite, and nothing can be chosen by them");
-      }
+      checkFinite(expert, logit);
       int place = filled;
       while (place > 0 && logit > logits[row + experts[out + place - 1]]) {
         place--;
@@ -111,10 +116,27 @@ public final class SoftmaxRouting implements Routing {
     }
   }
 
+  static void checkFinite(int expert, float logit) {
+    if (!Float.isFinite(logit)) {
+      throw new InvalidInputException(
+          "The router's logit of expert "
+              + expert
+              + " is "
+              + logit
+              + ": the weights or the inputs are not finite, and nothing can be chosen by them");
+    }
+  }
+
   @Override
   public float[] scores(float[] logits, int numExperts) {
     int tokens = tokens(logits, numExperts);
     float[] scores = new float[logits.length];
+    if (logarithms) {
+      for (int i = 0; i < scores.length; i++) {
+        scores[i] = (float) Math.exp(logits[i]);
+      }
+      return scores;
+    }
     for (int token = 0; token < tokens; token++) {
       int row = token * numExperts;
       double greatest = Double.NEGATIVE_INFINITY;
@@ -143,7 +165,12 @@ public final class SoftmaxRouting implements Routing {
     if (renormalized) {
       return logits.gather(selected, 1).softmax(1);
     }
-    return logits.softmax(1).gather(selected.toType(DataType.INT64, false), 1);
+    return scores(logits).gather(selected.toType(DataType.INT64, false), 1);
+  }
+
+  /** Returns the scores {@code [tokens, experts]} as a differentiable function of the logits. */
+  NDArray scores(NDArray logits) {
+    return logarithms ? logits.exp() : logits.softmax(1);
   }
 
   private int tokens(float[] logits, int numExperts) {
@@ -160,6 +187,8 @@ public final class SoftmaxRouting implements Routing {
 
   @Override
   public String toString() {
-    return "softmax, top-" + topK + (renormalized ? ", renormalised" : "");
+    return (logarithms ? "scores, top-" : "softmax, top-")
+        + topK
+        + (renormalized ? ", renormalised" : "");
   }
 }

@@ -47,6 +47,12 @@ public final class Fixtures {
     return tokens(NAEE_TOKENS, name);
   }
 
+  /** Returns the first 64 windows of code that searches may tune on, {@code [64, 256]}. */
+  public static TokenSequences tuneTokens() {
+    return tokens(RESOURCES.resolve("tiny-mixtral/tune_tokens.safetensors"), "tune.code")
+        .slice(0, 64);
+  }
+
   /** Returns a calibration on the reference's tokens of a domain, prose or code. */
   public static Calibration naeeCalibration(String domain) {
     TokenSequences tokens = naeeTokens("calib." + domain);

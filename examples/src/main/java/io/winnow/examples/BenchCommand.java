@@ -4,6 +4,7 @@ import ai.djl.Model;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.checkpoint.TensorType;
 import io.winnow.skipping.SkipPolicy;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
@@ -158,6 +159,60 @@ final class BenchCommand implements Callable<Integer> {
       if (json != null) {
         Json.write(json, result.toJson());
       }
+    }
+    return 0;
+  }
+
+  @Command(
+      name = "merge",
+      mixinStandardHelpOptions = true,
+      description =
+          "Merging experts into the running model, against writing a merged folder and loading it.",
+      footer = {
+        "",
+        "Example:",
+        "  winnow bench checkpoint --out random-mixtral",
+        "  winnow bench merge --model random-mixtral --retain 4"
+      })
+  Integer merge(
+      @Option(names = "--model", required = true, paramLabel = "DIR", description = "the model")
+          Path model,
+      @Option(
+              names = "--retain",
+              paramLabel = "R",
+              defaultValue = "4",
+              description = "merged experts a layer (default: ${DEFAULT-VALUE})")
+          int retain,
+      @Option(
+              names = "--scratch",
+              paramLabel = "DIR",
+              description = "folder for merged models (default: the system's temporary folder)")
+          @Nullable Path scratch,
+      @Option(
+              names = "--repeat",
+              paramLabel = "N",
+              defaultValue = "3",
+              description = "pairs of runs; the median counts (default: ${DEFAULT-VALUE})")
+          int repeat,
+      @Option(names = "--json", paramLabel = "FILE", description = "result to write as JSON")
+          @Nullable Path json)
+      throws Exception {
+    Outputs.requireFile("--json", json);
+    if (scratch != null && !Files.isDirectory(scratch)) {
+      throw new InvalidInputException("--scratch: there is no folder " + scratch);
+    }
+    Path folder =
+        scratch == null
+            ? Files.createTempDirectory("winnow-merge")
+            : Files.createTempDirectory(scratch, "winnow-merge");
+    try {
+      MergeBenchmark.Result result = new MergeBenchmark(model, retain, repeat, folder).run();
+      System.out.print(result.table());
+      if (json != null) {
+        Json.write(json, result.toJson());
+      }
+    } finally {
+      Files.delete(folder);
     }
     return 0;
   }

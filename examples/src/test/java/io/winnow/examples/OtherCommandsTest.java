@@ -79,6 +79,31 @@ class OtherCommandsTest {
   }
 
   @Test
+  void benchMergeComparesTheRunningModelWithAFolder() {
+    Path json = folder.resolve("merge.json");
+    Cli.Result result =
+        Cli.succeed(
+            "bench",
+            "merge",
+            "--model",
+            Cli.MODEL,
+            "--retain",
+            4,
+            "--repeat",
+            2,
+            "--scratch",
+            folder,
+            "--json",
+            json);
+    JsonObject object = Cli.json(json);
+    assertThat(object.getAsJsonArray("seconds")).hasSize(2);
+    assertThat(object.getAsJsonArray("baseline_seconds")).hasSize(2);
+    assertThat(object.get("ratio").getAsDouble()).isPositive();
+    assertThat(result.out()).contains("into the running model", "merged, written, loaded", "ratio");
+    assertThat(folder).isDirectoryNotContaining(path -> path.toString().contains("winnow-merge"));
+  }
+
+  @Test
   void demoShowsWhatPruningDoesToTheBundledModel() {
     Path home = Path.of("").toAbsolutePath();
     Cli.Result result = Cli.succeed("demo", "--home", home);

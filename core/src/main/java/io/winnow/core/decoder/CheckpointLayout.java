@@ -2,20 +2,27 @@ package io.winnow.core.decoder;
 
 import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.checkpoint.TensorInfo;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The tensors of a checkpoint under the names of their family, each with the shape that the
  * dimensions demand.
  */
 final class CheckpointLayout {
+  /** The field of config.json that says how many rows the gate of a merged checkpoint has. */
+  private static final String ROUTER_EXPERTS = "winnow.router_experts";
+
   private final Checkpoint checkpoint;
   private final Family family;
   private final DecoderConfig config;
+  private final @Nullable Integer mappedExperts;
 
-  private CheckpointLayout(Checkpoint checkpoint, Family family, DecoderConfig config) {
+  private CheckpointLayout(
+      Checkpoint checkpoint, Family family, DecoderConfig config, @Nullable Integer mappedExperts) {
     this.checkpoint = checkpoint;
     this.family = family;
     this.config = config;
+    this.mappedExperts = mappedExperts;
   }
 
   /**
@@ -26,8 +33,13 @@ final class CheckpointLayout {
    */
   static CheckpointLayout of(Checkpoint checkpoint) {
     Family family = Families.of(checkpoint);
+    boolean merged = checkpoint.config().modelType().startsWith(Families.MERGED);
     CheckpointLayout layout =
-        new CheckpointLayout(checkpoint, family, family.config().apply(checkpoint.config()));
+        new CheckpointLayout(
+            checkpoint,
+            family,
+            family.config().apply(checkpoint.config()),
+            merged ? checkpoint.config().requirePositiveInt(ROUTER_EXPERTS) : null);
     layout.embedding();
     layout.finalNorm();
     layout.head();
@@ -35,6 +47,7 @@ final class CheckpointLayout {
       layout.attention(layer);
       layout.moeNorm(layer);
       layout.router(layer);
+      layout.routerMapping(layer);
       for (int expert = 0; expert < layout.config.experts(); expert++) {
         layout.expert(layer, expert);
       }
@@ -90,7 +103,24 @@ final class CheckpointLayout {
 
   TensorInfo router(int layer) {
     return checkpoint.tensor(
-        Family.of(family.names().router(), layer), config.experts(), config.hiddenSize());
+        Family.of(family.names().router(), layer), routerExperts(), config.hiddenSize());
+  }
+
+  /** Returns n, the rows of the gate, of which a router mapping makes the experts' scores. */
+  int routerExperts() {
+    return mappedExperts == null ? config.experts() : mappedExperts;
+  }
+
+  /** Returns whether the checkpoint holds merged experts, and router mappings for them. */
+  boolean isMerged() {
+    return mappedExperts != null;
+  }
+
+  /** Returns the router mapping {@code [r, n]} of a merged checkpoint; null for others. */
+  @Nullable TensorInfo routerMapping(int layer) {
+    return mappedExperts == null
+        ? null
+        : checkpoint.tensor(family.routerMapping(layer), config.experts(), mappedExperts);
   }
 
   /** Returns gate, up and down. */

@@ -29,6 +29,7 @@ import org.jspecify.annotations.Nullable;
 final class CheckpointSlicer {
   private final CheckpointLayout layout;
   private final Map<Integer, List<Integer>> retained;
+  private final int topK;
 
   /**
    * Creates a slicer.
@@ -37,13 +38,23 @@ final class CheckpointSlicer {
    * @throws InvalidInputException if a layer is missing, too small or unknown
    */
   CheckpointSlicer(CheckpointLayout layout, Map<Integer, List<Integer>> retained) {
+    this(layout, retained, layout.config().topK());
+  }
+
+  /**
+   * Creates a slicer that changes the top-k too.
+   *
+   * @param topK experts per token in the new checkpoint
+   */
+  CheckpointSlicer(CheckpointLayout layout, Map<Integer, List<Integer>> retained, int topK) {
     this.layout = layout;
     this.retained = retained;
-    check(layout, retained);
+    this.topK = topK;
+    check(layout, retained, topK);
   }
 
   /** Checks what {@link #CheckpointSlicer} demands of a selection. */
-  static void check(CheckpointLayout layout, Map<Integer, List<Integer>> retained) {
+  static void check(CheckpointLayout layout, Map<Integer, List<Integer>> retained, int topK) {
     DecoderConfig config = layout.config();
     for (int layer = 0; layer < config.layers(); layer++) {
       List<Integer> experts = retained.get(layer);
@@ -54,7 +65,7 @@ final class CheckpointSlicer {
                 + " retains; the plan must name every MoE layer, it names "
                 + retained.keySet());
       }
-      RetainedExperts.check(layer, config.experts(), config.topK(), experts);
+      RetainedExperts.check(layer, config.experts(), topK, experts);
     }
     for (int layer : retained.keySet()) {
       if (layer < 0 || layer >= config.layers()) {
@@ -113,7 +124,12 @@ final class CheckpointSlicer {
     List<String> expertNames = List.of(names.expertGate(), names.expertUp(), names.expertDown());
     retained.forEach(
         (layer, experts) -> {
-          rows.put(Family.of(names.router(), layer), Ints.toArray(experts));
+          // Where a router mapping makes the experts' scores, the gate stays whole.
+          String router =
+              layout.isMerged()
+                  ? layout.family().routerMapping(layer)
+                  : Family.of(names.router(), layer);
+          rows.put(router, Ints.toArray(experts));
           for (int expert = 0; expert < layout.config().experts(); expert++) {
             int place = experts.indexOf(expert);
             for (String name : expertNames) {
@@ -144,8 +160,26 @@ final class CheckpointSlicer {
 
   private JsonObject config(@Nullable Provenance provenance, boolean trained) {
     JsonObject config = layout.checkpoint().config().json();
-    int count = retained.values().iterator().next().size();
-    config.addProperty(layout.family().expertCountField(), count);
+    Family family = layout.family();
+    config.addProperty(family.expertCountField(), retained.values().iterator().next().size());
+    if (topK != layout.config().topK()) {
+      config.addProperty(family.topKField(), topK);
+    }
+    JsonObject winnow = note(layout, provenance, trained);
+    if (layout.isMerged()) {
+      winnow.addProperty("router_experts", layout.routerExperts());
+    }
+    JsonObject kept = new JsonObject();
+    Gson gson = new Gson();
+    retained.forEach((layer, experts) -> kept.add(layer.toString(), gson.toJsonTree(experts)));
+    winnow.add("retained", kept);
+    addNote(config, winnow);
+    return config;
+  }
+
+  /** Returns what {@code config.json} says of how a checkpoint was made. */
+  static JsonObject note(
+      CheckpointLayout layout, @Nullable Provenance provenance, boolean trained) {
     JsonObject winnow = new JsonObject();
     winnow.addProperty("version", WinnowVersion.get());
     if (provenance != null) {
@@ -156,15 +190,15 @@ final class CheckpointSlicer {
     winnow.addProperty("trained", trained);
     winnow.addProperty("source", layout.checkpoint().digest());
     winnow.addProperty("experts", layout.config().experts());
-    JsonObject kept = new JsonObject();
-    Gson gson = new Gson();
-    retained.forEach((layer, experts) -> kept.add(layer.toString(), gson.toJsonTree(experts)));
-    winnow.add("retained", kept);
+    return winnow;
+  }
+
+  /** Puts a note into the content of {@code config.json}; it keeps the one that was there. */
+  static void addNote(JsonObject config, JsonObject winnow) {
     JsonElement previous = config.get("winnow");
     if (previous != null) {
       winnow.add("previous", previous);
     }
     config.add("winnow", winnow);
-    return config;
   }
 }

@@ -12,6 +12,7 @@ import io.winnow.core.kernel.Kernel;
 import io.winnow.core.kernel.KeyValueCache;
 import io.winnow.core.kernel.ReferenceKernel;
 import io.winnow.core.kernel.RotaryTable;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /** What all blocks of one decoder share: dimensions, kernels, rotary frequencies. */
@@ -98,6 +99,14 @@ final class DecoderRuntime {
     AttentionContext context =
         kernel.prepare(
             scratch, attention, rotary, tokens, cache == null ? 0 : cache.length(), padding);
-    return new ForwardPass(scratch, kernel, parameters, context, cache, observer);
+    return new ForwardPass(scratch, kernel, parameters, context, cache, observer, null);
+  }
+
+  /** Begins a forward pass that can be differentiated by the matrices of merges. */
+  ForwardPass newPass(
+      NDManager scratch, Map<Integer, TrainedMerge> merges, int sequences, int tokens) {
+    AttentionContext context =
+        training.prepare(scratch, attention, rotary, tokens, 0, new long[sequences]);
+    return new ForwardPass(scratch, training, null, context, null, null, merges);
   }
 }

@@ -11,6 +11,12 @@ final class Families {
   private static final ImmutableMap<String, Family> BY_MODEL_TYPE =
       Maps.uniqueIndex(List.of(Mixtral.FAMILY), Family::modelType);
 
+  /**
+   * Precedes the model type of a checkpoint with router mappings, so that loaders which know none
+   * refuse it instead of misreading it.
+   */
+  static final String MERGED = "winnow_";
+
   private Families() {}
 
   /**
@@ -20,7 +26,9 @@ final class Families {
    */
   static Family of(Checkpoint checkpoint) {
     String modelType = checkpoint.config().modelType();
-    Family family = BY_MODEL_TYPE.get(modelType);
+    Family family =
+        BY_MODEL_TYPE.get(
+            modelType.startsWith(MERGED) ? modelType.substring(MERGED.length()) : modelType);
     if (family == null) {
       throw new InvalidInputException(
           "The model type '"

@@ -13,6 +13,7 @@ import java.util.function.Function;
  *
  * @param modelType {@code model_type} in config.json
  * @param expertCountField the field of config.json that pruning changes
+ * @param topKField the field of config.json that says how many experts a token selects
  * @param config reads the dimensions
  * @param routing makes the routing of a layer
  * @param names names of tensors
@@ -20,6 +21,7 @@ import java.util.function.Function;
 record Family(
     String modelType,
     String expertCountField,
+    String topKField,
     Function<CheckpointConfig, DecoderConfig> config,
     Function<DecoderConfig, SoftmaxRouting> routing,
     TensorNames names) {
@@ -48,5 +50,11 @@ record Family(
   /** Puts a layer's and an expert's number into a name. */
   static String of(String name, int layer, int expert) {
     return of(name, layer).replace("{expert}", Integer.toString(expert));
+  }
+
+  /** Returns the name of a layer's router mapping W_RM, which only merged checkpoints have. */
+  String routerMapping(int layer) {
+    String router = of(names.router(), layer);
+    return router.substring(0, router.lastIndexOf('.')) + ".router_mapping.weight";
   }
 }

@@ -9,6 +9,7 @@ import io.winnow.core.kernel.Kernel;
 import io.winnow.core.kernel.KeyValueCache;
 import io.winnow.core.kernel.TensorList;
 import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -20,6 +21,8 @@ import org.jspecify.annotations.Nullable;
  * @param context positions and mask
  * @param cache keys and values of earlier tokens; null without
  * @param observer watches; null for nobody
+ * @param merges per layer a merge to train, in place of what is applied; null outside of {@link
+ *     MergeTraining}
  */
 record ForwardPass(
     NDManager manager,
@@ -27,15 +30,16 @@ record ForwardPass(
     @Nullable ParameterStore parameters,
     AttentionContext context,
     @Nullable KeyValueCache cache,
-    @Nullable ForwardObserver observer) {
+    @Nullable ForwardObserver observer,
+    @Nullable Map<Integer, TrainedMerge> merges) {
 
   DeviceTensor weight(Weight weight) {
     return parameters == null ? weight.tensor() : weight.trained(parameters, manager.getDevice());
   }
 
-  /** Returns the list made for inference, or one of the weights to train with. */
+  /** Returns the list made for inference, or single weights where the pass is differentiated. */
   TensorList weights(TensorList forInference, List<Weight> weights) {
-    return parameters == null
+    return parameters == null && merges == null
         ? forInference
         : new TensorList(weights.stream().map(this::weight).toList());
   }

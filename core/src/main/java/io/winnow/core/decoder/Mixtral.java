@@ -15,6 +15,7 @@ final class Mixtral {
       new Family(
           "mixtral",
           "num_local_experts",
+          "num_experts_per_tok",
           Mixtral::config,
           config -> SoftmaxRouting.of(config.topK(), true),
           new Family.TensorNames(

@@ -12,6 +12,7 @@ import ai.djl.training.ParameterStore;
 import ai.djl.util.PairList;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.MergeableMoeLayer;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
@@ -29,6 +30,7 @@ import java.io.DataOutputStream;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
@@ -129,16 +131,9 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     return tensors;
   }
 
-  /** Returns, per decoder layer, the numbers that its experts have in the checkpoint. */
-  Map<Integer, List<Integer>> stored() {
-    Map<Integer, List<Integer>> stored = new TreeMap<>();
-    layers.forEach(layer -> stored.put(layer.moe().layerIndex(), layer.moe().stored()));
-    return stored;
-  }
-
   @Override
-  public List<? extends MoeLayerView> moeLayers() {
-    return layers.stream().map(DecoderLayer::moe).toList();
+  public List<? extends MergeableMoeLayer> moeLayers() {
+    return sparseLayers();
   }
 
   @Override
@@ -160,7 +155,9 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
   public Optional<String> sourceDigest() {
     // What is chosen now counts the experts that are left, not those of the checkpoint.
     boolean whole =
-        stored().values().stream().allMatch(experts -> experts.size() == config().experts());
+        layers.stream()
+            .map(DecoderLayer::moe)
+            .allMatch(moe -> moe.stored().size() == config().experts() && moe.applied() == null);
     return whole ? Optional.of(source.digest()) : Optional.empty();
   }
 
@@ -178,6 +175,37 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
               new Shape(sequences.count(), sequences.length()));
       run(scratch, ids, null, observer, 0, null, null);
     }
+  }
+
+  /**
+   * Computes the logits of every token such that they can be differentiated by the matrices of
+   * merges, which take the place of those applied. Everything belongs to {@code manager}.
+   *
+   * @return float32 {@code [sequences, length, vocabulary]}
+   */
+  NDArray logits(NDManager manager, TokenSequences sequences, Map<Integer, TrainedMerge> merges) {
+    Shape shape = new Shape(sequences.count(), sequences.length());
+    NDArray ids =
+        checked(manager, manager.create(sequences.flatten(0, sequences.count()), shape), null);
+    ForwardPass pass = runtime.newPass(manager, merges, sequences.count(), sequences.length());
+    Residual residual = Objects.requireNonNull(layers(pass, ids));
+    return pass.kernel()
+        .head(
+            manager,
+            residual,
+            finalNorm.tensor(),
+            head.tensor(),
+            sequences.length(),
+            sequences.length());
+  }
+
+  DecoderRuntime runtime() {
+    return runtime;
+  }
+
+  /** Returns the MoE layers in order. */
+  List<SparseMoe> sparseLayers() {
+    return layers.stream().map(DecoderLayer::moe).toList();
   }
 
   /** Returns the tokens at which a text ends, by {@code generation_config.json} or config.json. */
@@ -345,16 +373,8 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     int tokens = (int) ids.getShape().get(1);
     long[] padding = cache == null ? new long[(int) ids.getShape().get(0)] : cache.padding();
     ForwardPass pass = runtime.newPass(scratch, parameters, tokens, padding, cache, observer);
-    Residual residual = new Residual(pass.kernel().embed(scratch, pass.weight(embedding), ids));
-    for (DecoderLayer layer : layers) {
-      Residual next = layer.step(pass, residual);
-      residual.close();
-      if (next == null) {
-        return null;
-      }
-      residual = next;
-    }
-    if (count == 0) {
+    Residual residual = layers(pass, ids);
+    if (residual == null || count == 0) {
       return null;
     }
     DeviceTensor norm = pass.weight(finalNorm);
@@ -365,6 +385,21 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
       finalHidden.add(rows.reshape(padding.length, tokens, config().hiddenSize()));
     }
     return pass.kernel().head(scratch, residual, norm, pass.weight(head), tokens, count);
+  }
+
+  /** Runs the layers; null if the pass's observer ended them. */
+  private @Nullable Residual layers(ForwardPass pass, NDArray ids) {
+    Residual residual =
+        new Residual(pass.kernel().embed(pass.manager(), pass.weight(embedding), ids));
+    for (DecoderLayer layer : layers) {
+      Residual next = layer.step(pass, residual);
+      residual.close();
+      if (next == null) {
+        return null;
+      }
+      residual = next;
+    }
+    return residual;
   }
 
   private static void checkShape(NDArray ids) {

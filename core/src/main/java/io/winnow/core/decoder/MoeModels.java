@@ -7,9 +7,14 @@ import ai.djl.engine.Engine;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.util.Progress;
+import com.google.common.primitives.Doubles;
+import com.google.common.primitives.Floats;
+import com.google.common.primitives.Ints;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.MappedRouting;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
+import io.winnow.core.SoftmaxRouting;
 import io.winnow.core.Telemetry;
 import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.checkpoint.TensorInfo;
@@ -66,9 +71,16 @@ public final class MoeModels {
    * tensors are copied from the folder the model was loaded from, byte for byte; those of a model
    * that was trained since are written from memory, in the type that the folder has them in.
    *
+   * <p>Merges that are applied are written too. If each only prunes, or lowers the top-k, and the
+   * family renormalises, stock loaders read the folder like that of a pruned model. Otherwise it
+   * holds the gates as they are, router mappings beside them in float32, and merged experts; only
+   * this class reads it, and another {@code model_type} ({@code winnow_} before the family's) makes
+   * other loaders refuse it. A warning is logged, and {@code config.json} says so.
+   *
    * @param target a folder that does not exist yet; it appears when it is complete
    * @throws InvalidInputException if the target exists or cannot be written, there is too little
-   *     space, or the model was not loaded by this class
+   *     space, the model was not loaded by this class, or the layers differ in the number of
+   *     experts or the top-k
    */
   public static void save(Model model, Path target) {
     save(model, target, null);
@@ -80,11 +92,7 @@ public final class MoeModels {
       throw new InvalidInputException(
           "Model '" + model.getName() + "' was not loaded by MoeModels and has no checkpoint");
     }
-    try (NDManager scratch = model.getNDManager().newSubManager()) {
-      new CheckpointSlicer(CheckpointLayout.of(decoder.source()), decoder.stored())
-          .write(
-              target, decoder.provenance().orElse(null), decoder.trainedTensors(scratch), progress);
-    }
+    new ModelWriter(decoder).write(target, progress);
   }
 
   /**
@@ -181,7 +189,7 @@ public final class MoeModels {
     public Model load() {
       CheckpointLayout layout = CheckpointLayout.of(Checkpoint.open(folder));
       Map<Integer, List<Integer>> selection = retained == null ? everything(layout) : retained;
-      CheckpointSlicer.check(layout, selection);
+      CheckpointSlicer.check(layout, selection, layout.config().topK());
       DataType wanted = type == null ? storedType(layout) : type;
       if (!fused && wanted != DataType.FLOAT32) {
         throw new InvalidInputException(
@@ -283,7 +291,12 @@ public final class MoeModels {
       TensorInfo gateInfo = layout.router(layer);
       // Float32, so that rounding does not select other experts.
       Weight gate = readWide(reader, gateInfo, runtime.type());
-      if (stored.size() < layout.config().experts()) {
+      SoftmaxRouting routing = layout.family().routing().apply(layout.config());
+      TensorInfo mappingInfo = layout.routerMapping(layer);
+      MappedRouting mapping = null;
+      if (mappingInfo != null) {
+        mapping = mapping(reader, mappingInfo, routing).retain(Ints.toArray(stored));
+      } else if (stored.size() < layout.config().experts()) {
         try (Weight full = gate) {
           int[] rows = stored.stream().mapToInt(Integer::intValue).toArray();
           gate =
@@ -303,12 +316,26 @@ public final class MoeModels {
       return new SparseMoe(
           runtime,
           layer,
-          layout.family().routing().apply(layout.config()),
+          routing,
           readWide(reader, layout.moeNorm(layer), runtime.type()),
           gateInfo.name(),
           gate,
+          mapping,
           experts,
           stored);
+    }
+
+    private static MappedRouting mapping(
+        WeightReader reader, TensorInfo info, SoftmaxRouting routing) {
+      double[][] mapping = new double[info.shape().get(0).intValue()][];
+      try (DeviceTensor tensor = reader.readWide(info)) {
+        double[] elements = Doubles.toArray(Floats.asList(tensor.array().toFloatArray()));
+        int columns = info.shape().get(1).intValue();
+        for (int row = 0; row < mapping.length; row++) {
+          mapping[row] = Arrays.copyOfRange(elements, row * columns, (row + 1) * columns);
+        }
+      }
+      return MappedRouting.of(routing, mapping, routing.topK());
     }
 
     private static Weight read(WeightReader reader, TensorInfo info, DataType type) {

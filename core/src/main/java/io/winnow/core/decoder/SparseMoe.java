@@ -4,9 +4,11 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
 import com.google.common.primitives.Ints;
+import io.winnow.core.ExpertMerge;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.MoeLayerView;
+import io.winnow.core.MappedRouting;
+import io.winnow.core.MergeableMoeLayer;
 import io.winnow.core.RetainedExperts;
 import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
@@ -23,7 +25,7 @@ import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /** A sparse mixture of experts, behind its RMS norm and added to the residual. */
-final class SparseMoe extends DecoderBlock implements MoeLayerView {
+final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
   private final int layer;
   private final SoftmaxRouting routing;
   private final String gateName;
@@ -32,10 +34,14 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
   private List<Expert> experts;
   private ExpertWeights weights;
   private List<Integer> stored;
+  private @Nullable MappedRouting mapping;
+  private MergedExperts merged;
 
   /**
    * Creates the block.
    *
+   * @param mapping what makes the experts' scores of the gate's, or null where each expert has a
+   *     row of the gate
    * @param stored the numbers that the experts have in the checkpoint
    */
   SparseMoe(
@@ -45,6 +51,7 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
       Weight norm,
       String gateName,
       Weight gate,
+      @Nullable MappedRouting mapping,
       List<Expert> experts,
       List<Integer> stored) {
     super(runtime);
@@ -53,9 +60,11 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
     this.norm = norm;
     this.gateName = gateName;
     this.gate = gate;
+    this.mapping = mapping;
     this.experts = List.copyOf(experts);
     this.stored = List.copyOf(stored);
     weights = inferenceWeights(this.experts);
+    merged = new MergedExperts(runtime, this.experts);
     registerAll();
   }
 
@@ -119,16 +128,43 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
     if (observer != null && !observer.onInput(this, routed.wideInput())) {
       return null;
     }
-    float[] logits = routed.logits().toFloatArray();
-    RoutingDecision decision = routing.route(logits, numExperts());
+    float[] logits = ownLogits(routed.logits().toFloatArray());
+    SoftmaxRouting active = ownRouting();
+    ExpertWeights activeWeights = weights;
+    TrainedMerge trained = pass.merges() == null ? null : pass.merges().get(layer);
+    MergedExperts.Applied applied = applied(pass);
+    if (trained != null) {
+      logits = trained.routing().mappedLogits(logits, numExperts());
+      active = trained.routing().merged();
+      activeWeights = trained.weights();
+    } else if (applied != null) {
+      logits = applied.routing().mappedLogits(logits, numExperts());
+      active = applied.routing().merged();
+      activeWeights = applied.weights();
+    }
+    int available = activeWeights.gate().size();
+    RoutingDecision decision = active.route(logits, available);
     if (observer != null) {
-      decision = checked(observer.onRouting(this, logits, decision), decision.tokens());
+      RoutingDecision observed = observer.onRouting(this, logits, decision);
+      decision = checked(observed, decision.tokens(), available);
     }
     if (runtime().hooks().isActive()) {
-      decision = checked(runtime().hooks().apply(this, logits, decision), decision.tokens());
+      RoutingDecision hooked = runtime().hooks().apply(this, logits, decision);
+      decision = checked(hooked, decision.tokens(), available);
+    }
+    if (trained != null && trained.routerMapping() != null) {
+      NDArray mapped =
+          trained.routing().mappedLogits(ownLogits(routed.logits()), trained.routerMapping());
+      return new Residual(
+          kernel.mix(
+              pass.manager(),
+              routed,
+              decision,
+              activeWeights,
+              active.weights(mapped, selected(pass.manager(), decision))));
     }
     if (pass.parameters() == null) {
-      return kernel.mixLater(pass.manager(), routed, decision, weights);
+      return kernel.mixLater(pass.manager(), routed, decision, activeWeights);
     }
     return new Residual(
         kernel.mix(
@@ -136,11 +172,45 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
             routed,
             decision,
             expertWeights(experts, pass::weight),
-            routing.weights(routed.logits(), selected(pass.manager(), decision))));
+            active.weights(ownLogits(routed.logits()), selected(pass.manager(), decision))));
+  }
+
+  /** Returns the merge to follow in a pass. */
+  private MergedExperts.@Nullable Applied applied(ForwardPass pass) {
+    if (pass.merges() != null) {
+      return null;
+    }
+    if (pass.parameters() != null) {
+      if (merged.applied() != null) {
+        throw new InvalidInputException(
+            "Layer "
+                + layer
+                + " runs with merged experts, which are not trained; call undoMerge() first, or train"
+                + " the merge with MergeTraining");
+      }
+      // Of weights that are about to change.
+      merged.close();
+    }
+    return merged.applied();
+  }
+
+  /** Returns the routing without a merge. */
+  SoftmaxRouting ownRouting() {
+    return mapping == null ? routing : mapping.merged();
+  }
+
+  private float[] ownLogits(float[] ofGate) {
+    return mapping == null ? ofGate : mapping.mappedLogits(ofGate, mapping.numExperts());
+  }
+
+  private NDArray ownLogits(NDArray ofGate) {
+    return mapping == null
+        ? ofGate
+        : mapping.mappedLogits(ofGate, ofGate.getManager().create(mapping.mapping()).duplicate());
   }
 
   /** A hook's mistake must not become an index outside a CUDA array, or a row with two writers. */
-  private RoutingDecision checked(RoutingDecision decision, int tokens) {
+  private RoutingDecision checked(RoutingDecision decision, int tokens, int available) {
     if (decision.tokens() != tokens) {
       throw new InvalidInputException(
           String.format(
@@ -154,16 +224,14 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
         for (int earlier = 0; earlier < rank; earlier++) {
           repeated |= expert != RoutingDecision.NONE && expert == decision.expert(token, earlier);
         }
-        if (expert < RoutingDecision.NONE || expert >= numExperts() || repeated) {
+        if (expert < RoutingDecision.NONE || expert >= available || repeated) {
           throw new InvalidInputException(
               String.format(
                   "The router hook gave token %d expert %d in layer %d, %s",
                   token,
                   expert,
                   layer,
-                  repeated
-                      ? "which it has already"
-                      : "whose experts are 0 to " + (numExperts() - 1)));
+                  repeated ? "which it has already" : "whose experts are 0 to " + (available - 1)));
         }
       }
     }
@@ -176,7 +244,10 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
     for (int i = 0; i < ids.length; i++) {
       ids[i] = selected[i];
     }
-    return manager.create(ids, new Shape(decision.tokens(), decision.topK()));
+    // A copy in memory of PyTorch, which a graph to differentiate may keep.
+    try (NDArray created = manager.create(ids, new Shape(decision.tokens(), decision.topK()))) {
+      return created.duplicate();
+    }
   }
 
   @Override
@@ -191,12 +262,22 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
 
   @Override
   public Routing routing() {
-    return routing;
+    return ownRouting();
   }
 
   @Override
   public NDArray routerLogits(NDArray hidden) {
-    return runtime().inferenceKernel().routerLogits(hidden.getManager(), hidden, gate.tensor());
+    NDArray ofGate =
+        runtime().inferenceKernel().routerLogits(hidden.getManager(), hidden, gate.tensor());
+    if (mapping == null) {
+      return ofGate;
+    }
+    try (ofGate) {
+      return hidden
+          .getManager()
+          .create(
+              ownLogits(ofGate.toFloatArray()), new Shape(hidden.getShape().get(0), numExperts()));
+    }
   }
 
   @Override
@@ -212,25 +293,77 @@ final class SparseMoe extends DecoderBlock implements MoeLayerView {
   @Override
   public void retain(int... retained) {
     RetainedExperts.check(layer, numExperts(), routing.topK(), Ints.asList(retained));
+    if (merged.applied() != null) {
+      throw new InvalidInputException(
+          "Layer " + layer + " runs with merged experts; call undoMerge() before it is pruned");
+    }
     List<Expert> kept = new ArrayList<>();
     List<Integer> keptStored = new ArrayList<>();
     for (int expert : retained) {
       kept.add(experts.get(expert));
       keptStored.add(stored.get(expert));
     }
-    DeviceTensor rows = gate.tensor().rows(runtime().manager(), retained);
+    DeviceTensor rows = mapping == null ? gate.tensor().rows(runtime().manager(), retained) : null;
+    if (mapping != null) {
+      mapping = mapping.retain(retained);
+    }
     // The TorchScript lists own references: they go first, else nothing is freed.
+    merged.close();
     weights.close();
-    gate.close();
     for (Expert expert : experts) {
       if (!kept.contains(expert)) {
         expert.close();
       }
     }
-    gate = Weight.of(gateName, rows, runtime().type());
+    if (rows != null) {
+      gate.close();
+      gate = Weight.of(gateName, rows, runtime().type());
+    }
     experts = List.copyOf(kept);
     stored = List.copyOf(keptStored);
     weights = inferenceWeights(experts);
+    merged = new MergedExperts(runtime(), experts);
     registerAll();
+  }
+
+  @Override
+  public void applyMerge(ExpertMerge merge, int topK) {
+    merged.apply(merge, checkMerge(merge, topK));
+  }
+
+  /**
+   * Checks that a merge fits the layer.
+   *
+   * @return its routing
+   */
+  MappedRouting checkMerge(ExpertMerge merge, int topK) {
+    if (merge.numExperts() != numExperts()) {
+      throw new InvalidInputException(
+          String.format(
+              "The merge is of %d experts, but layer %d has %d; was it made for another model, or"
+                  + " has the layer been pruned since?",
+              merge.numExperts(), layer, numExperts()));
+    }
+    return MappedRouting.of(ownRouting(), merge.routerMapping(), topK);
+  }
+
+  @Override
+  public void undoMerge() {
+    merged.undo();
+  }
+
+  /** Returns the merge that the layer runs with, or null. */
+  MergedExperts.@Nullable Applied applied() {
+    return merged.applied();
+  }
+
+  /** Returns what makes the experts' scores of the gate's, or null if they are the same. */
+  @Nullable MappedRouting mapping() {
+    return mapping;
+  }
+
+  /** Returns the experts, in the order of {@link #stored}. */
+  List<Expert> experts() {
+    return experts;
   }
 }

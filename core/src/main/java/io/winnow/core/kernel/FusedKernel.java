@@ -9,6 +9,7 @@ import ai.djl.pytorch.jni.IValue;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.checkpoint.TensorType;
 import java.nio.ByteBuffer;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -18,6 +19,11 @@ import org.jspecify.annotations.Nullable;
 public final class FusedKernel implements Kernel {
   private static final String SOURCE = "decoder.py";
   private static final DeviceTensor[] NO_TENSORS = {};
+
+  /** Elements in float32 that merging works on at a time: on the CPU what its cache holds. */
+  private static final long CPU_PIECE = 1L << 20;
+
+  private static final long GPU_PIECE = 16L << 20;
 
   private final TorchScriptModule module;
   private final int scalarType;
@@ -368,6 +374,43 @@ public final class FusedKernel implements Kernel {
           .runForTensor(manager, "convert", wide, "cpu", (long) scalar)
           .rawArray()
           .toByteBuffer(true);
+    }
+  }
+
+  /**
+   * Returns a tensor's elements in the type of a checkpoint, like {@link #bytes(NDManager, NDArray,
+   * TensorType)}; if it is of that type on the CPU, they are its own memory.
+   *
+   * @param name for messages
+   */
+  public ByteBuffer bytes(NDManager manager, String name, DeviceTensor tensor, TensorType type) {
+    int scalar = ScalarTypes.of(ScalarTypes.dataTypeOf(name, type));
+    return module
+        .runForTensor(manager, "convert", tensor, "cpu", (long) scalar)
+        .rawArray()
+        .toByteBuffer(true);
+  }
+
+  @Override
+  public DeviceTensor newBuffer(NDManager manager, DeviceTensor like) {
+    return module.runForTensor(manager, "empty_like", like);
+  }
+
+  @Override
+  public void merge(
+      NDManager manager, List<DeviceTensor> experts, float[][] factors, List<DeviceTensor> merged) {
+    try (DeviceTensor weights = DeviceTensor.owning(manager.create(factors));
+        IValue sources = DeviceTensor.list(experts.toArray(DeviceTensor[]::new));
+        IValue targets = DeviceTensor.list(merged.toArray(DeviceTensor[]::new))) {
+      long piece = manager.getDevice().isGpu() ? GPU_PIECE : CPU_PIECE;
+      module
+          .run(
+              "merge_experts",
+              weights,
+              sources,
+              targets,
+              Math.max(1, piece / (experts.size() + merged.size())))
+          .close();
     }
   }
 }

@@ -3,6 +3,7 @@ package io.winnow.core.kernel;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import io.winnow.core.RoutingDecision;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -121,4 +122,19 @@ public interface Kernel {
       AttentionConfig config,
       int sequences,
       int tokens);
+
+  /** Creates a tensor like another, with any content, for {@link #merge} to write to. */
+  DeviceTensor newBuffer(NDManager manager, DeviceTensor like);
+
+  /**
+   * Writes weighted sums of experts' weights: {@code merged[j] = sum_i factors[j][i] experts[i]},
+   * computed in float32 and rounded once.
+   *
+   * @param manager owns what is needed meanwhile
+   * @param experts one weight of each expert, all of one shape and type
+   * @param factors {@code [merged, experts]}
+   * @param merged what {@link #newBuffer} made
+   */
+  void merge(
+      NDManager manager, List<DeviceTensor> experts, float[][] factors, List<DeviceTensor> merged);
 }

@@ -13,6 +13,7 @@ import ai.djl.nn.core.Embedding;
 import ai.djl.nn.core.Linear;
 import io.winnow.core.RoutingDecision;
 import java.util.Arrays;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -35,9 +36,10 @@ public final class ReferenceKernel implements Kernel {
 
   @Override
   public DeviceTensor embed(NDManager manager, DeviceTensor table, NDArray ids) {
+    NDArray kept = kept(manager, ids.duplicate());
     return own(
         manager,
-        Embedding.embedding(ids.flatten(), table.array(), SparseFormat.DENSE).singletonOrThrow());
+        Embedding.embedding(kept.flatten(), table.array(), SparseFormat.DENSE).singletonOrThrow());
   }
 
   @Override
@@ -92,7 +94,9 @@ public final class ReferenceKernel implements Kernel {
     }
     int groups = config.heads() / config.keyValueHeads();
     NDArray scores =
-        query.matMul(repeatHeads(key, groups).transpose(0, 1, 3, 2)).mul((float) config.scale());
+        query
+            .matMul(repeatHeads(key, groups).transpose(0, 1, 3, 2))
+            .mul(kept(manager, manager.create((float) config.scale())));
     DeviceTensor mask = context.mask();
     if (mask != null) {
       scores = scores.add(mask.array());
@@ -150,7 +154,9 @@ public final class ReferenceKernel implements Kernel {
   @Override
   public Residual mixLater(
       NDManager manager, RoutedResidual routed, RoutingDecision decision, ExpertWeights weights) {
-    return new Residual(mix(manager, routed, decision, weights, null));
+    try (routed) {
+      return new Residual(mix(manager, routed, decision, weights, null));
+    }
   }
 
   @Override
@@ -168,7 +174,7 @@ public final class ReferenceKernel implements Kernel {
     NDArray residual = routed.hidden().array();
     NDArray x = routed.wideInput();
     ExpertBatches batches = ExpertBatches.of(decision, weights.gate().size());
-    NDArray tokens = manager.create(batches.tokens());
+    NDArray tokens = kept(manager, manager.create(batches.tokens()));
     NDArray gathered = x.get(tokens);
     NDList outputs = new NDList();
     for (int i = 0; i < batches.experts().length; i++) {
@@ -179,7 +185,9 @@ public final class ReferenceKernel implements Kernel {
     NDArray factors =
         routingWeights == null
             ? manager.create(batches.weights())
-            : routingWeights.flatten().get(manager.create(places(batches, decision.topK())));
+            : routingWeights
+                .flatten()
+                .get(kept(manager, manager.create(places(batches, decision.topK()))));
     NDArray pairs = NDArrays.concat(outputs, 0).mul(factors.expandDims(1));
     NDArray sum = sumByToken(manager, pairs, batches, decision, x.getShape());
     return own(manager, residual.add(sum));
@@ -211,13 +219,15 @@ public final class ReferenceKernel implements Kernel {
     }
     NDArray padded = pairs.concat(manager.zeros(new Shape(1, shape.get(1))), 0);
     return padded
-        .get(manager.create(pairOf))
+        .get(kept(manager, manager.create(pairOf)))
         .reshape(decision.tokens(), topK, shape.get(1))
         .sum(new int[] {1});
   }
 
   private static NDArray feedForward(NDArray x, ExpertWeights weights, int expert) {
-    NDArray gate = Activation.swish(linear(x, weights.gate().get(expert)), 1f);
+    // Not Activation.swish, which multiplies by a number of Java.
+    NDArray linear = linear(x, weights.gate().get(expert));
+    NDArray gate = Activation.sigmoid(linear).mul(linear);
     NDArray up = linear(x, weights.up().get(expert));
     return linear(gate.mul(up), weights.down().get(expert));
   }
@@ -263,6 +273,39 @@ public final class ReferenceKernel implements Kernel {
       int sequences,
       int tokens) {
     // attend() makes longer arrays of the old ones.
+  }
+
+  @Override
+  public DeviceTensor newBuffer(NDManager manager, DeviceTensor like) {
+    return DeviceTensor.owning(manager.zeros(like.shape(), DataType.FLOAT32));
+  }
+
+  @Override
+  public void merge(
+      NDManager manager, List<DeviceTensor> experts, float[][] factors, List<DeviceTensor> merged) {
+    for (int row = 0; row < factors.length; row++) {
+      try (NDManager scratch = manager.newSubManager()) {
+        NDArray sum = scratch.zeros(merged.get(row).shape(), DataType.FLOAT32);
+        for (int i = 0; i < factors[row].length; i++) {
+          // Not in place: the weights may lie in a mapped file.
+          NDArray part = experts.get(i).array().mul(factors[row][i]);
+          part.attach(scratch);
+          sum.addi(part);
+        }
+        sum.copyTo(merged.get(row).array());
+      }
+    }
+  }
+
+  /**
+   * Returns a copy whose memory is PyTorch's. What Java creates lies in a buffer that is collected
+   * when the array is closed, even if a graph to differentiate still needs it; and arithmetic with
+   * a number creates and closes such an array.
+   */
+  private static NDArray kept(NDManager manager, NDArray created) {
+    try (created) {
+      return attach(manager, created.duplicate());
+    }
   }
 
   private NDArray normalize(NDArray x, NDArray weight) {

@@ -190,3 +190,27 @@ class M(Module):
   # The single token's experts of the last layer, then the head.
   def mix_and_head(self: __torch__.M, state: List[Tensor], experts: List[int], factors: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor], norm: Tensor, weight: Tensor, constants: List[Tensor]) -> Tensor:
     return self.head(self.mix_one(state, experts, factors, w1, w3, w2), norm, weight, 1, 1, constants)
+
+  # ---- merging ------------------------------------------------------------------------------------
+
+  def empty_like(self: __torch__.M, like: Tensor) -> Tensor:
+    return torch.empty_like(like)
+
+  # Writes sums of experts into buffers: [rows, experts] factors times the experts' weights. Piece by piece,
+  # so that every weight is read once and the float32 copies of a piece stay small.
+  def merge_experts(self: __torch__.M, factors: Tensor, experts: List[Tensor], merged: List[Tensor], piece: int) -> Tensor:
+    size = torch.numel(experts[0])
+    all_pieces = torch.empty([len(experts), piece], dtype=6, device=factors.device)
+    start = 0
+    while start < size:
+      count = piece
+      if start + piece > size:
+        count = size - start
+      pieces = torch.narrow(all_pieces, 1, 0, count)
+      for i in range(len(experts)):
+        torch.copy_(torch.select(pieces, 0, i), torch.narrow(torch.view(experts[i], [-1]), 0, start, count))
+      sums = torch.matmul(factors, pieces)
+      for i in range(len(merged)):
+        torch.copy_(torch.narrow(torch.view(merged[i], [-1]), 0, start, count), torch.select(sums, 0, i))
+      start = start + count
+    return factors
