@@ -96,7 +96,8 @@ final class DecoderRuntime {
             inverseFrequencies,
             tokens,
             cache == null ? 0 : cache.length(),
-            padding);
+            padding,
+            cache == null ? 0 : cache.paddingStart());
     return new ForwardPass(scratch, kernel, parameters, context, cache, observer);
   }
 }

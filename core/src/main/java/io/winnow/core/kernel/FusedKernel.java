@@ -55,15 +55,18 @@ public final class FusedKernel implements Kernel {
       NDArray inverseFrequencies,
       int tokens,
       int past,
-      long[] padding) {
+      long[] padding,
+      int paddingStart) {
     DeviceTensor[] rotary;
     try (DeviceTensor positions =
-            DeviceTensor.owning(AttentionContext.positions(manager, tokens, past, padding));
+            DeviceTensor.owning(
+                AttentionContext.positions(manager, tokens, past, padding, paddingStart));
         DeviceTensor frequencies = DeviceTensor.borrowing(inverseFrequencies)) {
       rotary = module.runForTensors(manager, "rotary", positions, frequencies);
     }
     NDArray mask =
-        AttentionContext.mask(manager, tokens, past, padding, config.slidingWindow(), false);
+        AttentionContext.mask(
+            manager, tokens, past, padding, paddingStart, config.slidingWindow(), false);
     return new AttentionContext(
         rotary[0], rotary[1], mask == null ? null : convert(manager, mask), past);
   }
@@ -237,6 +240,15 @@ public final class FusedKernel implements Kernel {
         (long) config.keyValueHeads(),
         capacity,
         (long) config.headSize());
+  }
+
+  @Override
+  public DeviceTensor copyCache(
+      NDManager manager, DeviceTensor cached, NDArray rows, int length, int tokens) {
+    try (DeviceTensor index = DeviceTensor.borrowing(rows)) {
+      return module.runForTensor(
+          manager, "copy_cache", cached, index, (long) length, (long) (length + tokens));
+    }
   }
 
   /**

@@ -24,7 +24,8 @@ public interface Kernel {
    * @param inverseFrequencies {@code [headSize / 2]} float32
    * @param tokens new tokens per sequence
    * @param past positions that are cached
-   * @param padding how many of each sequence's first positions are padding
+   * @param padding how many positions of each sequence are padding
+   * @param paddingStart the position at which the padding starts
    */
   AttentionContext prepare(
       NDManager manager,
@@ -32,7 +33,8 @@ public interface Kernel {
       NDArray inverseFrequencies,
       int tokens,
       int past,
-      long[] padding);
+      long[] padding,
+      int paddingStart);
 
   /**
    * Adds normalised attention to the residual.
@@ -98,4 +100,15 @@ public interface Kernel {
       AttentionConfig config,
       int sequences,
       int tokens);
+
+  /**
+   * Copies a part of a layer's cache.
+   *
+   * @param cached keys or values {@code [sequences, keyValueHeads, at least length, headSize]}
+   * @param rows the sequences to copy, int64
+   * @param length the filled positions
+   * @param tokens how many more positions to make room for
+   */
+  DeviceTensor copyCache(
+      NDManager manager, DeviceTensor cached, NDArray rows, int length, int tokens);
 }
