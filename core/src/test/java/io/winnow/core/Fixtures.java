@@ -29,6 +29,11 @@ public final class Fixtures {
 
   private static final Path NAEE_TOKENS = RESOURCES.resolve("tiny-mixtral/naee_tokens.safetensors");
 
+  /** Returns log-likelihoods by lm-evaluation-harness. */
+  public static Path lmEvalGolden(String file) {
+    return RESOURCES.resolve("tiny-mixtral").resolve(file);
+  }
+
   /** Texts of the demonstration. */
   public static final Path TEXT = Path.of("..", "examples", "demo", "text");
 

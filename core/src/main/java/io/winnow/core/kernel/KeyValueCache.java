@@ -74,8 +74,7 @@ public final class KeyValueCache implements AutoCloseable {
       own = Arrays.stream(sources).mapToLong(source -> padding[source]).toArray();
     }
     KeyValueCache expanded =
-        new KeyValueCache(
-            parent, layers.size(), own, newPadding == null ? paddingStart : length);
+        new KeyValueCache(parent, layers.size(), own, newPadding == null ? paddingStart : length);
     try (NDManager scratch = manager.newSubManager()) {
       NDArray rows = scratch.create(Arrays.stream(sources).asLongStream().toArray());
       for (int i = 0; i < layers.size(); i++) {
