@@ -34,6 +34,11 @@ public final class Fixtures {
     return RESOURCES.resolve("tiny-mixtral").resolve(file);
   }
 
+  /** Returns a task, or the accuracies that Transformers reaches ({@code reference.json}). */
+  public static Path task(String file) {
+    return RESOURCES.resolve("tasks").resolve(file);
+  }
+
   /** Texts of the demonstration. */
   public static final Path TEXT = Path.of("..", "examples", "demo", "text");
 

@@ -322,7 +322,8 @@ public final class Evaluator {
       List<Generation> texts = generator.generate(part.stream().map(prompts::get).toList(), config);
       for (int i = 0; i < part.size(); i++) {
         int question = part.get(i);
-        answers[question] = matcher.judge(task.questions().get(question), texts.get(i).text().orElse(""));
+        answers[question] =
+            matcher.judge(task.questions().get(question), texts.get(i).text().orElse(""));
       }
       if (progress != null) {
         progress.increment(part.size());

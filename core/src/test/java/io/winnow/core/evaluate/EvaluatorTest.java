@@ -53,9 +53,7 @@ class EvaluatorTest {
         for (LogLikelihood result :
             List.of(
                 evaluator.logLikelihood(context, continuation),
-                Evaluator.of(model)
-                    .logLikelihoods(contextIds, List.of(continuationIds))
-                    .get(0))) {
+                Evaluator.of(model).logLikelihoods(contextIds, List.of(continuationIds)).get(0))) {
           assertThat(result.logLikelihood()).isCloseTo(expected.logLikelihood(), within(1e-3));
           assertThat(result.greedy()).isEqualTo(expected.greedy());
         }
