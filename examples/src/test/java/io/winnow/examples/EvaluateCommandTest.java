@@ -104,8 +104,7 @@ class EvaluateCommandTest {
   @Test
   void openQuestionsAreAnsweredUpToAStopStringAndExtracted() throws Exception {
     Cli.Result generated =
-        Cli.succeed(
-            "generate", "--model", Cli.MODEL, "--prompt", "def test_", "--max-tokens", 12);
+        Cli.succeed("generate", "--model", Cli.MODEL, "--prompt", "def test_", "--max-tokens", 12);
     String text = generated.out().substring("def test_".length());
     JsonObject right = new JsonObject();
     right.addProperty("prompt", "def test_");

@@ -18,6 +18,9 @@ import org.jspecify.annotations.Nullable;
  * context is computed once for all its continuations, and the contexts of a batch together.
  */
 final class CachedScorer implements ContinuationScorer {
+  /** Fewer sequences are worth no pass of their own, which reads all weights. */
+  private static final int LEAST_ROWS = 16;
+
   private final Model model;
   private final MoeDecoder decoder;
   private final int batch;
@@ -103,12 +106,29 @@ final class CachedScorer implements ContinuationScorer {
           }
         }
       }
-      int longest = rest.stream().mapToInt(row -> row.tokens().length - 1).max().orElse(1);
-      int most = TargetLikelihoods.maxSequences(longest, decoder.vocabularySize());
-      for (int from = 0; from < rest.size(); from += most) {
-        scoreRest(rest.subList(from, Math.min(rest.size(), from + most)), contexts, sink);
+      rest.sort(Comparator.comparingInt(row -> -row.tokens().length));
+      int from = 0;
+      while (from < rest.size()) {
+        int to = passEnd(rest, from);
+        scoreRest(rest.subList(from, to), contexts, sink);
+        from = to;
       }
     }
+  }
+
+  /**
+   * Returns where a pass over continuations, the longest of them first, ends: where their logits
+   * become too many, or more than a quarter of a shorter one would be padding.
+   */
+  private int passEnd(List<Row> rows, int from) {
+    int longest = rows.get(from).tokens().length - 1;
+    int most = from + TargetLikelihoods.maxSequences(longest, decoder.vocabularySize());
+    int to = from + 1;
+    while (to < Math.min(rows.size(), most)
+        && (to - from < LEAST_ROWS || 4 * (rows.get(to).tokens().length - 1) >= 3 * longest)) {
+      to++;
+    }
+    return to;
   }
 
   /** A continuation of more than one token, and the sequence of the cache that it follows. */
