@@ -1,19 +1,9 @@
 package io.winnow.core;
 
 import com.google.gson.JsonElement;
-import com.google.gson.JsonObject;
-import com.google.gson.JsonParseException;
-import com.google.gson.JsonParser;
-import com.google.gson.Strictness;
-import com.google.gson.stream.JsonReader;
-import com.google.gson.stream.JsonToken;
 import io.winnow.core.checkpoint.SafetensorsFile;
 import io.winnow.core.checkpoint.TensorInfo;
-import java.io.BufferedInputStream;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
-import java.io.InputStream;
-import java.io.StringReader;
 import java.nio.ByteBuffer;
 import java.nio.CharBuffer;
 import java.nio.charset.CharacterCodingException;
@@ -79,27 +69,8 @@ final class CalibrationFiles {
   /** Hands every line's text to {@code documents}, in file order, holding one line at a time. */
   static void readJsonLines(Path file, String textField, Consumer<String> documents) {
     requireFile(file);
-    try (InputStream in = new BufferedInputStream(Files.newInputStream(file), 1 << 16)) {
-      ByteArrayOutputStream line = new ByteArrayOutputStream();
-      int lineNumber = 1;
-      int next;
-      do {
-        next = in.read();
-        if (next == '\n' || next < 0) {
-          String where = " in line " + lineNumber;
-          String json = decode(line.toByteArray(), file, where);
-          if (!json.isBlank()) {
-            documents.accept(textOf(json, textField, file, lineNumber));
-          }
-          line.reset();
-          lineNumber++;
-        } else {
-          line.write(next);
-        }
-      } while (next >= 0);
-    } catch (IOException e) {
-      throw cannotRead(file, e);
-    }
+    JsonLines.read(
+        file, "{\"" + textField + "\": \"…\"}", line -> documents.accept(textOf(line, textField)));
   }
 
   /** Reads a tensor of token ids, {@code [sequences, length]}. */
@@ -136,84 +107,28 @@ final class CalibrationFiles {
     return ids;
   }
 
-  private static String textOf(String json, String textField, Path file, int lineNumber) {
-    JsonElement element;
-    try (JsonReader reader = new JsonReader(new StringReader(json))) {
-      reader.setStrictness(Strictness.STRICT);
-      element = JsonParser.parseReader(reader);
-      if (reader.peek() != JsonToken.END_DOCUMENT) {
-        throw new JsonParseException("there is more after the object's end");
-      }
-    } catch (IOException | JsonParseException e) {
-      throw new InvalidInputException(
-          "Line "
-              + lineNumber
-              + " of "
-              + file
-              + " is not valid JSON: "
-              + firstLine(e)
-              + ". A .jsonl file has one JSON object a line.",
-          e);
-    }
-    if (!(element instanceof JsonObject object)) {
-      throw new InvalidInputException(
-          "Line "
-              + lineNumber
-              + " of "
-              + file
-              + " is not a JSON object but "
-              + kindOf(element)
-              + "; a line looks like {\""
-              + textField
-              + "\": \"…\"}.");
-    }
-    JsonElement text = object.get(textField);
+  private static String textOf(JsonLines.Line line, String textField) {
+    JsonElement text = line.json().get(textField);
     if (text == null) {
       throw new InvalidInputException(
-          "Line "
-              + lineNumber
-              + " of "
-              + file
+          line.name()
               + " has no field \""
               + textField
               + "\"; its fields are "
-              + object.keySet()
+              + line.json().keySet()
               + ". Name the one that holds the text (optTextField).");
     }
     if (!text.isJsonPrimitive() || !text.getAsJsonPrimitive().isString()) {
       throw new InvalidInputException(
-          "Field \""
-              + textField
-              + "\" in line "
-              + lineNumber
-              + " of "
-              + file
-              + " is not a string but "
-              + kindOf(text)
-              + ". Name the field that holds the text (optTextField).");
+          String.format(
+              "Field \"%s\" in line %d of %s is not a string but %s. Name the field that holds the"
+                  + " text (optTextField).",
+              textField, line.number(), line.file(), JsonLines.kindOf(text)));
     }
     return text.getAsString();
   }
 
-  private static String kindOf(JsonElement element) {
-    if (element.isJsonArray()) {
-      return "an array";
-    }
-    if (element.isJsonObject()) {
-      return "an object";
-    }
-    if (element.isJsonNull()) {
-      return "null";
-    }
-    return element.getAsJsonPrimitive().isString() ? "a string" : element.toString();
-  }
-
-  private static String firstLine(Exception e) {
-    // Gson adds a line that points to its own documentation.
-    return String.valueOf(e.getMessage()).lines().findFirst().orElse("");
-  }
-
-  private static String decode(byte[] bytes, Path file, String where) {
+  static String decode(byte[] bytes, Path file, String where) {
     CharsetDecoder decoder = StandardCharsets.UTF_8.newDecoder();
     ByteBuffer in = ByteBuffer.wrap(bytes);
     try {
@@ -240,7 +155,7 @@ final class CalibrationFiles {
     }
   }
 
-  private static InvalidInputException cannotRead(Path file, IOException e) {
+  static InvalidInputException cannotRead(Path file, IOException e) {
     String reason = e instanceof NoSuchFileException ? "it is gone" : e.toString();
     return new InvalidInputException(file + " cannot be read: " + reason, e);
   }

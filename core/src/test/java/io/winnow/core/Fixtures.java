@@ -29,6 +29,16 @@ public final class Fixtures {
 
   private static final Path NAEE_TOKENS = RESOURCES.resolve("tiny-mixtral/naee_tokens.safetensors");
 
+  /** Returns log-likelihoods by lm-evaluation-harness. */
+  public static Path lmEvalGolden(String file) {
+    return RESOURCES.resolve("tiny-mixtral").resolve(file);
+  }
+
+  /** Returns a task, or the accuracies that Transformers reaches ({@code reference.json}). */
+  public static Path task(String file) {
+    return RESOURCES.resolve("tasks").resolve(file);
+  }
+
   /** Texts of the demonstration. */
   public static final Path TEXT = Path.of("..", "examples", "demo", "text");
 

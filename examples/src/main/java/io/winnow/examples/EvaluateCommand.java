@@ -1,8 +1,11 @@
 package io.winnow.examples;
 
+import static java.util.Objects.requireNonNull;
+
 import ai.djl.Model;
 import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.TextTokenizer;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.evaluate.Perplexity;
 import io.winnow.skipping.SkipCounter;
@@ -11,6 +14,7 @@ import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -19,23 +23,46 @@ import picocli.CommandLine.Option;
 @Command(
     name = "evaluate",
     mixinStandardHelpOptions = true,
-    description = "Measures the perplexity of a text, in windows that do not overlap.",
+    description =
+        "Measures the perplexity of a text, in windows that do not overlap, or answers the questions"
+            + " of a task.",
     footer = {
       "",
       "Example:",
-      "  winnow evaluate --model Mixtral-8x7B-r6 --text valid.txt --length 2048"
+      "  winnow evaluate --model Mixtral-8x7B-r6 --text valid.txt --length 2048",
+      "  winnow evaluate --model Mixtral-8x7B-r6 --tasks arc.jsonl --json arc.json",
+      "  winnow evaluate --model Mixtral-8x7B-r6 --tasks gsm8k.jsonl --stop Question:",
+      "      --few-shot gsm8k-train.jsonl --shots 5 --extract '#### (-?[0-9.,]+)'",
+      " ",
+      "A line of a task is {\"context\": \"...\", \"choices\": [\"...\", \"...\"], \"answer\": 0},",
+      "or {\"prompt\": \"...\", \"answer\": \"...\"} (a text, or a list of accepted ones)."
     })
 final class EvaluateCommand implements Callable<Integer> {
   @Mixin private ModelOptions model;
 
   @Mixin private SkipOptions skip;
 
-  @Option(
-      names = "--text",
-      required = true,
-      paramLabel = "FILE",
-      description = ".txt, .jsonl (field 'text'), or .safetensors with token ids ('input_ids')")
-  private Path text;
+  @Mixin private TaskOptions task;
+
+  @ArgGroup(multiplicity = "1")
+  private Source source = new Source();
+
+  /** What is evaluated: one of the two. */
+  static final class Source {
+    @Option(
+        names = "--text",
+        required = true,
+        paramLabel = "FILE",
+        description = ".txt, .jsonl (field 'text'), or .safetensors with token ids ('input_ids')")
+    private @Nullable Path text;
+
+    @Option(
+        names = "--tasks",
+        required = true,
+        paramLabel = "FILE.jsonl",
+        description = "questions, multiple-choice or open, one a line")
+    private @Nullable Path tasks;
+  }
 
   @Option(
       names = "--length",
@@ -60,6 +87,18 @@ final class EvaluateCommand implements Callable<Integer> {
     Outputs.requireFile("--json", json);
     SkipPolicy policy = skip.policy();
     ModelLimits limits = model.check();
+    JsonObject result =
+        source.text != null
+            ? text(source.text, policy, limits)
+            : tasks(requireNonNull(source.tasks), policy);
+    if (json != null) {
+      Json.write(json, result);
+    }
+    return 0;
+  }
+
+  private JsonObject text(Path text, SkipPolicy policy, ModelLimits limits) {
+    task.requireNone();
     TokenSequences tokens =
         TokenFiles.windows(model.folder(), text, length, limits.maxPositions(), windows);
     try (Model loaded = model.load()) {
@@ -67,25 +106,41 @@ final class EvaluateCommand implements Callable<Integer> {
       Perplexity result = Perplexity.of(loaded, tokens, new ConsoleProgress());
       System.out.printf(
           Locale.ROOT,
-          "perplexity %.4f, nll %.6f, %d windows of %d tokens%n",
+          "perplexity %.4f, nll %.6f, accuracy %.4f, %d windows of %d tokens%n",
           result.perplexity(),
           result.nll(),
+          result.accuracy(),
           tokens.count(),
           tokens.length());
-      if (skipped != null) {
-        System.out.println(SkipOptions.describe(skipped.snapshot()));
-      }
-      if (json != null) {
-        JsonObject object = new JsonObject();
-        object.addProperty("perplexity", result.perplexity());
-        object.addProperty("nll", result.nll());
-        object.addProperty("tokens", result.tokens());
-        if (skipped != null) {
-          object.addProperty("skip_rate", skipped.snapshot().rate());
-        }
-        Json.write(json, object);
-      }
+      JsonObject object = new JsonObject();
+      object.addProperty("perplexity", result.perplexity());
+      object.addProperty("nll", result.nll());
+      object.addProperty("accuracy", result.accuracy());
+      object.addProperty("tokens", result.tokens());
+      report(skipped, object);
+      return object;
     }
-    return 0;
+  }
+
+  private JsonObject tasks(Path tasks, SkipPolicy policy) {
+    if (length != null || windows != null) {
+      throw new InvalidInputException(
+          "--length and --windows need --text; leave them out with --tasks");
+    }
+    TaskOptions.Plan plan = task.read(tasks);
+    try (TextTokenizer tokenizer = TextTokenizer.open(model.folder());
+        Model loaded = model.load()) {
+      SkipCounter skipped = skip.install(loaded, policy);
+      JsonObject object = TaskOptions.evaluate(plan, loaded, tokenizer);
+      report(skipped, object);
+      return object;
+    }
+  }
+
+  private static void report(@Nullable SkipCounter skipped, JsonObject object) {
+    if (skipped != null) {
+      System.out.println(SkipOptions.describe(skipped.snapshot()));
+      object.addProperty("skip_rate", skipped.snapshot().rate());
+    }
   }
 }

@@ -55,11 +55,14 @@ class ArchitectureTest {
           .resideInAPackage("io.winnow.examples..");
 
   @ArchTest
-  static final ArchRule kernelsAreForTheDecoderAndGenerationOnly =
+  static final ArchRule kernelsAreForTheDecoderAndWhatUsesItsCacheOnly =
       noClasses()
           .that()
           .resideOutsideOfPackages(
-              "io.winnow.core.kernel..", "io.winnow.core.decoder..", "io.winnow.core.generate..")
+              "io.winnow.core.kernel..",
+              "io.winnow.core.decoder..",
+              "io.winnow.core.generate..",
+              "io.winnow.core.evaluate..")
           .should()
           .dependOnClassesThat()
           .resideInAPackage("io.winnow.core.kernel..");

@@ -37,6 +37,10 @@ class BadInputTest {
     Files.writeString(folder.resolve("file"), "");
     Files.writeString(folder.resolve("empty.txt"), "");
     Files.writeString(folder.resolve("short.txt"), "def main():\n");
+    Files.writeString(folder.resolve("open.jsonl"), "{\"prompt\": \"a\", \"answer\": \"b\"}\n");
+    Files.writeString(
+        folder.resolve("choice.jsonl"),
+        "{\"context\": \"a\", \"choices\": [\"b\", \"c\"], \"answer\": 0}\n");
     Files.writeString(folder.resolve("bad.jsonl"), "{\"text\": \"def\"}\n{\"body\": 1}\n");
   }
 
@@ -143,6 +147,20 @@ class BadInputTest {
         "--text IDS --length 1             | predicts nothing",
         "--text IDS --json DIR/no/r.json   | --json: the folder",
         "--text DIR/empty.txt              | is empty",
+        "--length 8                        | (--text=FILE | --tasks=FILE.jsonl)",
+        "--text IDS --tasks DIR/bad.jsonl  | are mutually exclusive",
+        "--text IDS --extract x            | --extract needs --tasks",
+        "--text IDS --batch 4              | --batch needs --tasks",
+        "--tasks DIR/none.jsonl            | No such file",
+        "--tasks DIR/bad.jsonl             | Line 1 of",
+        "--tasks DIR/open.jsonl --length 8 | --length and --windows need --text",
+        "--tasks DIR/open.jsonl --shots 2  | --shots needs --few-shot",
+        "--tasks DIR/open.jsonl --few-shot DIR/open.jsonl --shots 2 | 2 examples are wanted of 1",
+        "--tasks DIR/open.jsonl --batch 0  | --batch is 0; use at least 1",
+        "--tasks DIR/open.jsonl --max-tokens 0  | --max-tokens is 0; use at least 1",
+        "--tasks DIR/open.jsonl --extract (     | '(' is no regular expression",
+        "--tasks DIR/open.jsonl --normalize all | choose squad or none",
+        "--tasks DIR/choice.jsonl --stop x      | for which nothing is generated",
       })
   void evaluate(String arguments, String message) {
     assertRefused("evaluate --model MODEL " + arguments, message);

@@ -36,7 +36,7 @@ class EvaluateCommandTest {
             .getAsJsonObject("full")
             .getAsJsonObject("code");
     double perplexity = expected.get("ppl").getAsDouble();
-    assertThat(json.keySet()).containsExactlyInAnyOrder("perplexity", "nll", "tokens");
+    assertThat(json.keySet()).containsExactlyInAnyOrder("perplexity", "nll", "accuracy", "tokens");
     assertThat(json.get("perplexity").getAsDouble())
         .isCloseTo(perplexity, within(0.001 * perplexity));
     assertThat(json.get("nll").getAsDouble())
@@ -69,7 +69,72 @@ class EvaluateCommandTest {
         Cli.succeed(
             "evaluate", "--model", Cli.MODEL, "--text", ids, "--length", 64, "--dtype", "bfloat16");
     assertThat(result.out().strip())
-        .matches("perplexity \\d+\\.\\d{4}, nll \\d\\.\\d{6}, 2 windows of 64 tokens");
+        .matches(
+            "perplexity \\d+\\.\\d{4}, nll \\d\\.\\d{6}, accuracy 0\\.\\d{4}, 2 windows of 64 tokens");
     assertThat(result.err()).contains("Evaluating: done");
+  }
+
+  @Test
+  void multipleChoiceAccuraciesEqualTransformers() {
+    Path json = folder.resolve("result.json");
+    Cli.Result result =
+        Cli.succeed(
+            "evaluate",
+            "--model",
+            Cli.MODEL,
+            "--tasks",
+            Fixtures.task("code-train.jsonl"),
+            "--json",
+            json);
+    JsonObject expected =
+        Cli.json(Fixtures.task("reference.json"))
+            .getAsJsonObject("full")
+            .getAsJsonObject("code-train");
+    JsonObject object = Cli.json(json);
+    assertThat(object.get("acc")).isEqualTo(expected.get("acc"));
+    assertThat(object.get("acc_norm")).isEqualTo(expected.get("acc_norm"));
+    assertThat(object.get("questions").getAsInt()).isEqualTo(400);
+    assertThat(object.getAsJsonArray("answers")).hasSize(400);
+    assertThat(result.out())
+        .containsPattern("acc +0\\.6200 +0\\.0243")
+        .containsPattern("acc_norm +0\\.6875 +0\\.0232");
+    assertThat(result.err()).contains("Evaluating: done");
+  }
+
+  @Test
+  void openQuestionsAreAnsweredUpToAStopStringAndExtracted() throws Exception {
+    Cli.Result generated =
+        Cli.succeed("generate", "--model", Cli.MODEL, "--prompt", "def test_", "--max-tokens", 12);
+    String text = generated.out().strip().substring("def test_".length());
+    String stop = text.substring(text.length() - 3, text.length() - 1);
+    JsonObject right = new JsonObject();
+    right.addProperty("prompt", "def test_");
+    right.addProperty("answer", text.substring(0, text.indexOf(stop)));
+    JsonObject wrong = right.deepCopy();
+    wrong.addProperty("answer", "something else");
+    Path tasks = folder.resolve("tasks.jsonl");
+    Files.writeString(tasks, right + "\n" + wrong + "\n");
+    Path json = folder.resolve("result.json");
+    Cli.Result result =
+        Cli.succeed(
+            "evaluate",
+            "--model",
+            Cli.MODEL,
+            "--tasks",
+            tasks,
+            "--max-tokens",
+            12,
+            "--stop",
+            stop,
+            "--extract",
+            "\\S+",
+            "--json",
+            json);
+    JsonObject object = Cli.json(json);
+    assertThat(object.get("exact_match").getAsDouble()).isEqualTo(0.5);
+    assertThat(object.get("f1").getAsDouble()).isEqualTo(0.5);
+    assertThat(object.getAsJsonArray("answers").get(0).getAsJsonObject().get("text").getAsString())
+        .isEqualTo(right.get("answer").getAsString());
+    assertThat(result.out()).containsPattern("exact_match +0\\.5000 +0\\.5000");
   }
 }

@@ -98,7 +98,13 @@ final class DecoderRuntime {
     Kernel kernel = parameters == null ? inference : training;
     AttentionContext context =
         kernel.prepare(
-            scratch, attention, rotary, tokens, cache == null ? 0 : cache.length(), padding);
+            scratch,
+            attention,
+            rotary,
+            tokens,
+            cache == null ? 0 : cache.length(),
+            padding,
+            cache == null ? 0 : cache.paddingStart());
     return new ForwardPass(scratch, kernel, parameters, context, cache, observer, null);
   }
 
@@ -106,7 +112,7 @@ final class DecoderRuntime {
   ForwardPass newPass(
       NDManager scratch, Map<Integer, TrainedMerge> merges, int sequences, int tokens) {
     AttentionContext context =
-        training.prepare(scratch, attention, rotary, tokens, 0, new long[sequences]);
+        training.prepare(scratch, attention, rotary, tokens, 0, new long[sequences], 0);
     return new ForwardPass(scratch, training, null, context, null, null, merges);
   }
 }

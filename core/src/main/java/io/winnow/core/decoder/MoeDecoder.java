@@ -27,6 +27,7 @@ import io.winnow.core.kernel.KeyValueCache;
 import io.winnow.core.kernel.Residual;
 import java.io.DataInputStream;
 import java.io.DataOutputStream;
+import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -208,6 +209,11 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     return layers.stream().map(DecoderLayer::moe).toList();
   }
 
+  /** Returns the folder of the checkpoint that the model was loaded from. */
+  public Path sourceFolder() {
+    return source.folder();
+  }
+
   /** Returns the tokens at which a text ends, by {@code generation_config.json} or config.json. */
   public Set<Long> endTokens() {
     return EndTokens.of(source);
@@ -247,9 +253,72 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
    * @throws InvalidInputException if the sequences grow longer than the model's positions
    */
   public NDArray next(NDArray ids, KeyValueCache cache) {
-    NDArray logits = logits(ids, cache, null, 1, null);
+    return next(ids, cache, 1);
+  }
+
+  /**
+   * Takes new tokens and computes the logits of the last {@code count}; otherwise like {@link
+   * #next(NDArray, KeyValueCache)}.
+   *
+   * @param count from 1 to the number of new tokens
+   * @return float32 {@code [sequences, count, vocabulary]}, owned by the manager of {@code ids}
+   */
+  public NDArray next(NDArray ids, KeyValueCache cache, int count) {
+    checkShape(ids);
+    if (count < 1 || count > ids.getShape().get(1)) {
+      throw new InvalidInputException(
+          String.format(
+              "The logits of %d of %d tokens are wanted; ask for at least 1, at most all",
+              count, ids.getShape().get(1)));
+    }
+    NDArray logits = logits(ids, cache, null, count, null);
     cache.advance((int) ids.getShape().get(1));
     return logits;
+  }
+
+  /**
+   * Creates a cache whose sequences continue those of another: several may continue the same, which
+   * is computed once. The caller closes both.
+   *
+   * @param cache is only read
+   * @param sources the sequence of {@code cache} that each new one continues
+   * @param tokens how many more positions will be taken, to make room for them at once
+   */
+  public KeyValueCache expand(KeyValueCache cache, int[] sources, int tokens) {
+    checkSources(cache, sources);
+    return cache.expand(runtime.inferenceKernel(), runtime.manager(), sources, null, tokens);
+  }
+
+  /**
+   * Creates a cache like {@link #expand(KeyValueCache, int[], int)}, in which the tokens to come
+   * are padded.
+   *
+   * @param cache has no padding
+   * @param padding how many of each new sequence's next positions are padding
+   */
+  public KeyValueCache expand(KeyValueCache cache, int[] sources, int tokens, long[] padding) {
+    checkSources(cache, sources);
+    if (padding.length != sources.length
+        || Arrays.stream(padding).anyMatch(count -> count < 0)
+        || Arrays.stream(cache.padding()).anyMatch(count -> count > 0)) {
+      throw new InvalidInputException(
+          String.format(
+              "The padding %s does not fit %d sequences that continue a cache with the padding %s;"
+                  + " it must be at least 0 each, behind a cache without padding",
+              Arrays.toString(padding), sources.length, Arrays.toString(cache.padding())));
+    }
+    return cache.expand(runtime.inferenceKernel(), runtime.manager(), sources, padding, tokens);
+  }
+
+  private static void checkSources(KeyValueCache cache, int[] sources) {
+    int sequences = cache.padding().length;
+    if (sources.length == 0
+        || Arrays.stream(sources).anyMatch(source -> source < 0 || source >= sequences)) {
+      throw new InvalidInputException(
+          String.format(
+              "The sequences %s cannot continue those of a cache of %d; use numbers from 0 to %d",
+              Arrays.toString(sources), sequences, sequences - 1));
+    }
   }
 
   /**

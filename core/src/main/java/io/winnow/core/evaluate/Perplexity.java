@@ -8,22 +8,22 @@ import ai.djl.ndarray.index.NDIndex;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.training.ParameterStore;
 import ai.djl.util.Progress;
+import com.google.common.primitives.Booleans;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
 import io.winnow.core.TokenSequences;
-import java.util.concurrent.CancellationException;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How well a model predicts a text: the perplexity over windows that do not overlap. Each window
- * starts anew, and its first token is not predicted.
+ * How well a model predicts a text: perplexity and next-token accuracy over windows that do not
+ * overlap. Each window starts anew, and its first token is not predicted.
  *
  * @param perplexity exp of {@code nll}
  * @param nll the mean negative log-likelihood of a predicted token, in nats
+ * @param accuracy the share of predicted tokens that are the model's likeliest
  * @param tokens the number of predicted tokens
  */
-public record Perplexity(double perplexity, double nll, long tokens) {
-  private static final long LOGIT_BYTES = 256L << 20;
+public record Perplexity(double perplexity, double nll, double accuracy, long tokens) {
   private static final int BATCH_TOKENS = 4096;
 
   /**
@@ -50,12 +50,15 @@ public record Perplexity(double perplexity, double nll, long tokens) {
       progress.reset("Evaluating", (windows.count() + batch - 1) / batch);
     }
     double sum = 0;
+    long best = 0;
     for (int from = 0; from < windows.count(); from += batch) {
-      if (Thread.currentThread().isInterrupted()) {
-        throw new CancellationException("The evaluation was interrupted");
-      }
+      Evaluator.checkInterrupt();
       int to = Math.min(windows.count(), from + batch);
-      sum += negativeLogLikelihood(model, windows.slice(from, to));
+      TargetLikelihoods targets = targets(model, windows.slice(from, to));
+      for (float likelihood : targets.logLikelihoods()) {
+        sum -= likelihood;
+      }
+      best += Booleans.countTrue(targets.best());
       if (progress != null) {
         progress.increment(1);
       }
@@ -65,35 +68,32 @@ public record Perplexity(double perplexity, double nll, long tokens) {
     }
     long tokens = (long) windows.count() * (windows.length() - 1);
     double nll = sum / tokens;
-    return new Perplexity(Math.exp(nll), nll, tokens);
+    return new Perplexity(Math.exp(nll), nll, (double) best / tokens, tokens);
   }
 
   private static int batchSize(int length, int vocabulary) {
-    long byMemory = LOGIT_BYTES / (4L * length * vocabulary);
-    return (int) Math.max(1, Math.min(byMemory, BATCH_TOKENS / length));
+    return Math.max(
+        1, Math.min(TargetLikelihoods.maxSequences(length, vocabulary), BATCH_TOKENS / length));
   }
 
-  private static double negativeLogLikelihood(Model model, TokenSequences windows) {
+  private static TargetLikelihoods targets(Model model, TokenSequences windows) {
     try (NDManager manager = model.getNDManager().newSubManager()) {
       int count = windows.count();
       int length = windows.length();
-      NDArray ids = manager.create(windows.flatten(0, count), new Shape(count, length));
+      long[] tokens = windows.flatten(0, count);
+      NDArray ids = manager.create(tokens, new Shape(count, length));
       NDArray logits =
           model
               .getBlock()
               .forward(new ParameterStore(manager, false), new NDList(ids), false)
               .singletonOrThrow();
-      NDArray likelihoods;
-      try (NDArray predicting = logits.get(new NDIndex(":, :{}", length - 1))) {
-        likelihoods = predicting.logSoftmax(-1);
+      long[] targets = new long[count * (length - 1)];
+      for (int i = 0; i < count; i++) {
+        System.arraycopy(tokens, i * length + 1, targets, i * (length - 1), length - 1);
       }
+      NDArray predicting = logits.get(new NDIndex(":, :{}", length - 1));
       logits.close();
-      NDArray targets = ids.get(new NDIndex(":, 1:")).expandDims(-1);
-      double sum = 0;
-      for (float likelihood : likelihoods.gather(targets, 2).toFloatArray()) {
-        sum -= likelihood;
-      }
-      return sum;
+      return TargetLikelihoods.of(predicting, targets);
     }
   }
 }

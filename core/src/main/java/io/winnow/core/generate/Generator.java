@@ -217,14 +217,16 @@ public final class Generator {
    * one, whose padding took some, may go on in a batch of its own.
    */
   private void runBatch(List<Sequence> sequences) {
-    int width = sequences.stream().mapToInt(Sequence::length).max().orElseThrow();
+    int shared = SharedPrefix.length(sequences.stream().map(Sequence::tokens).toList());
+    int width = sequences.stream().mapToInt(Sequence::length).max().orElseThrow() - shared;
     long[] padding = new long[sequences.size()];
     long[] input = new long[sequences.size() * width];
     for (int i = 0; i < padding.length; i++) {
-      padding[i] = width - sequences.get(i).length();
-      sequences.get(i).copyTo(input, (i + 1) * width);
+      long[] own = sequences.get(i).tokens();
+      padding[i] = width - (own.length - shared);
+      System.arraycopy(own, shared, input, i * width + (int) padding[i], own.length - shared);
     }
-    try (KeyValueCache cache = decoder.newCache(padding)) {
+    try (KeyValueCache cache = cache(sequences.get(0).tokens(), shared, width, padding)) {
       do {
         if (Thread.currentThread().isInterrupted()) {
           throw new CancellationException("The generation was interrupted");
@@ -240,6 +242,16 @@ public final class Generator {
         input = sequences.stream().mapToLong(Sequence::last).toArray();
       } while (cache.length() < decoder.maxPositions()
           && !sequences.stream().allMatch(Sequence::ended));
+    }
+  }
+
+  private KeyValueCache cache(long[] tokens, int shared, int width, long[] padding) {
+    if (shared == 0) {
+      return decoder.newCache(padding);
+    }
+    try (KeyValueCache prefix = decoder.newCache(0)) {
+      next(Arrays.copyOf(tokens, shared), 1, prefix);
+      return decoder.expand(prefix, new int[padding.length], width, padding);
     }
   }
 

@@ -66,9 +66,9 @@ final class Sequence {
     return tokens[length - 1];
   }
 
-  /** Copies the tokens to the end of a row. */
-  void copyTo(long[] row, int end) {
-    System.arraycopy(tokens, 0, row, end - length, length);
+  /** Returns the tokens, those of the prompt included. */
+  long[] tokens() {
+    return Arrays.copyOf(tokens, length);
   }
 
   /** Chooses the next token by its logits, which are changed, and tells the listener. */

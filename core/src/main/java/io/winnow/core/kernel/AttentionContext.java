@@ -86,15 +86,18 @@ public final class AttentionContext {
   }
 
   /**
-   * Returns the positions of the new tokens, {@code [1 or sequences, tokens]}: a padded sequence
-   * starts to count behind its padding.
+   * Returns the positions of the new tokens, {@code [1 or sequences, tokens]}: padding does not
+   * count.
    */
-  static NDArray positions(NDManager manager, int tokens, int past, long[] padding) {
+  static NDArray positions(
+      NDManager manager, int tokens, int past, long[] padding, int paddingStart) {
     int rows = isPadded(padding) ? padding.length : 1;
     long[] positions = new long[rows * tokens];
     for (int row = 0; row < rows; row++) {
       for (int token = 0; token < tokens; token++) {
-        positions[row * tokens + token] = Math.max(0, past + token - padding[row]);
+        int at = past + token;
+        positions[row * tokens + token] =
+            at < paddingStart ? at : Math.max(paddingStart, at - padding[row]);
       }
     }
     return manager.create(positions, new Shape(rows, tokens));
@@ -105,7 +108,13 @@ public final class AttentionContext {
    * null where plain causal attention says it all and the caller does not {@code require} one.
    */
   static @Nullable NDArray mask(
-      NDManager manager, int tokens, int past, long[] padding, int slidingWindow, boolean require) {
+      NDManager manager,
+      int tokens,
+      int past,
+      long[] padding,
+      int paddingStart,
+      int slidingWindow,
+      boolean require) {
     int total = past + tokens;
     boolean padded = isPadded(padding);
     boolean windowed = slidingWindow > 0 && total > slidingWindow;
@@ -119,8 +128,14 @@ public final class AttentionContext {
         int at = (row * tokens + token) * total;
         int query = past + token;
         for (int key = 0; key < total; key++) {
+          long distance = query - key;
+          if (key < paddingStart && query >= paddingStart) {
+            distance -= padding[row];
+          }
           boolean visible =
-              key <= query && key >= padding[row] && (!windowed || query - key < slidingWindow);
+              key <= query
+                  && (key < paddingStart || key >= paddingStart + padding[row])
+                  && (!windowed || distance < slidingWindow);
           if (!visible) {
             mask[at + key] = MASKED;
           }

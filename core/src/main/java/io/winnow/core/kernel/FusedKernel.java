@@ -70,19 +70,22 @@ public final class FusedKernel implements Kernel {
       RotaryTable table,
       int tokens,
       int past,
-      long[] padding) {
+      long[] padding,
+      int paddingStart) {
     DeviceTensor factors = table.factors(module, past + tokens);
     DeviceTensor[] rotary;
     if (AttentionContext.isPadded(padding)) {
       try (DeviceTensor positions =
-          DeviceTensor.owning(AttentionContext.positions(manager, tokens, past, padding))) {
+          DeviceTensor.owning(
+              AttentionContext.positions(manager, tokens, past, padding, paddingStart))) {
         rotary = module.runForTensors(manager, "rotary", factors, positions);
       }
     } else {
       rotary = module.runForTensors(manager, "rotary_range", factors, (long) past, (long) tokens);
     }
     NDArray mask =
-        AttentionContext.mask(manager, tokens, past, padding, config.slidingWindow(), false);
+        AttentionContext.mask(
+            manager, tokens, past, padding, paddingStart, config.slidingWindow(), false);
     IValue sizes =
         IValue.listFrom(padding.length, tokens, past, config.heads(), config.keyValueHeads());
     manager.attachInternal(sizes.getUid(), sizes);
@@ -299,6 +302,15 @@ public final class FusedKernel implements Kernel {
         (long) config.keyValueHeads(),
         capacity,
         (long) config.headSize());
+  }
+
+  @Override
+  public DeviceTensor copyCache(
+      NDManager manager, DeviceTensor cached, NDArray rows, int length, int tokens) {
+    try (DeviceTensor index = DeviceTensor.borrowing(rows)) {
+      return module.runForTensor(
+          manager, "copy_cache", cached, index, (long) length, (long) (length + tokens));
+    }
   }
 
   /**

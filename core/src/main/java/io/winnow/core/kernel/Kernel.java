@@ -25,7 +25,8 @@ public interface Kernel {
    * @param table the positions' rotary factors
    * @param tokens new tokens per sequence
    * @param past positions that are cached
-   * @param padding how many of each sequence's first positions are padding
+   * @param padding how many positions of each sequence are padding
+   * @param paddingStart the position at which the padding starts
    */
   AttentionContext prepare(
       NDManager manager,
@@ -33,7 +34,8 @@ public interface Kernel {
       RotaryTable table,
       int tokens,
       int past,
-      long[] padding);
+      long[] padding,
+      int paddingStart);
 
   /**
    * Adds normalised attention to the residual.
@@ -122,6 +124,17 @@ public interface Kernel {
       AttentionConfig config,
       int sequences,
       int tokens);
+
+  /**
+   * Copies a part of a layer's cache.
+   *
+   * @param cached keys or values {@code [sequences, keyValueHeads, at least length, headSize]}
+   * @param rows the sequences to copy, int64
+   * @param length the filled positions
+   * @param tokens how many more positions to make room for
+   */
+  DeviceTensor copyCache(
+      NDManager manager, DeviceTensor cached, NDArray rows, int length, int tokens);
 
   /** Creates a tensor like another, with any content, for {@link #merge} to write to. */
   DeviceTensor newBuffer(NDManager manager, DeviceTensor like);

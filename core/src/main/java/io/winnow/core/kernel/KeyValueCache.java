@@ -1,7 +1,9 @@
 package io.winnow.core.kernel;
 
+import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -16,6 +18,7 @@ public final class KeyValueCache implements AutoCloseable {
   private final NDManager manager;
   private final List<Layer> layers = new ArrayList<>();
   private final long[] padding;
+  private final int paddingStart;
   private int length;
 
   /**
@@ -27,8 +30,13 @@ public final class KeyValueCache implements AutoCloseable {
    *     number of sequences
    */
   public KeyValueCache(NDManager parent, int numLayers, long[] padding) {
+    this(parent, numLayers, padding, 0);
+  }
+
+  private KeyValueCache(NDManager parent, int numLayers, long[] padding, int paddingStart) {
     manager = parent.newSubManager();
     this.padding = padding.clone();
+    this.paddingStart = paddingStart;
     for (int i = 0; i < numLayers; i++) {
       layers.add(new Layer());
     }
@@ -42,6 +50,50 @@ public final class KeyValueCache implements AutoCloseable {
   /** Returns the padding of each sequence. */
   public long[] padding() {
     return padding.clone();
+  }
+
+  /** Returns the position at which the padding starts: 0, or where sequences part. */
+  public int paddingStart() {
+    return paddingStart;
+  }
+
+  /**
+   * Creates a cache whose sequences continue those of this one; the caller closes both.
+   *
+   * @param kernel copies
+   * @param parent a manager on the model's device
+   * @param sources the sequence of this cache that each new one continues
+   * @param newPadding how many of each new sequence's next positions are padding, where this cache
+   *     has none; null to keep the padding there is
+   * @param tokens how many more positions to make room for, {@code newPadding} included
+   */
+  public KeyValueCache expand(
+      Kernel kernel, NDManager parent, int[] sources, long @Nullable [] newPadding, int tokens) {
+    long[] own = newPadding;
+    if (own == null) {
+      own = Arrays.stream(sources).mapToLong(source -> padding[source]).toArray();
+    }
+    KeyValueCache expanded =
+        new KeyValueCache(parent, layers.size(), own, newPadding == null ? paddingStart : length);
+    try (NDManager scratch = manager.newSubManager()) {
+      NDArray rows = scratch.create(Arrays.stream(sources).asLongStream().toArray());
+      for (int i = 0; i < layers.size(); i++) {
+        DeviceTensor keys = layers.get(i).keys();
+        DeviceTensor values = layers.get(i).values();
+        if (keys != null && values != null) {
+          expanded
+              .layer(i)
+              .set(
+                  kernel.copyCache(expanded.manager, keys, rows, length, tokens),
+                  kernel.copyCache(expanded.manager, values, rows, length, tokens));
+        }
+      }
+    } catch (RuntimeException | Error e) {
+      expanded.close();
+      throw e;
+    }
+    expanded.length = length;
+    return expanded;
   }
 
   /** Returns one layer's part. */

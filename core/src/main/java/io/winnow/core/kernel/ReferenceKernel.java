@@ -49,14 +49,16 @@ public final class ReferenceKernel implements Kernel {
       RotaryTable table,
       int tokens,
       int past,
-      long[] padding) {
+      long[] padding,
+      int paddingStart) {
     try (NDManager scratch = manager.newSubManager()) {
-      NDArray positions = AttentionContext.positions(scratch, tokens, past, padding);
+      NDArray positions = AttentionContext.positions(scratch, tokens, past, padding, paddingStart);
       NDArray angles =
           positions.toType(DataType.FLOAT32, false).expandDims(-1).mul(table.inverseFrequencies());
       angles = angles.concat(angles, -1).expandDims(1);
       NDArray mask =
-          AttentionContext.mask(scratch, tokens, past, padding, config.slidingWindow(), tokens > 1);
+          AttentionContext.mask(
+              scratch, tokens, past, padding, paddingStart, config.slidingWindow(), tokens > 1);
       return new AttentionContext(
           own(manager, angles.cos()),
           own(manager, angles.sin()),
@@ -273,6 +275,12 @@ public final class ReferenceKernel implements Kernel {
       int sequences,
       int tokens) {
     // attend() makes longer arrays of the old ones.
+  }
+
+  @Override
+  public DeviceTensor copyCache(
+      NDManager manager, DeviceTensor cached, NDArray rows, int length, int tokens) {
+    return own(manager, cached.array().get(rows));
   }
 
   @Override

@@ -114,6 +114,12 @@ class M(Module):
   def empty_cache(self: __torch__.M, like: Tensor, b: int, kv_heads: int, capacity: int, d: int) -> Tensor:
     return torch.new_zeros(like, [b, kv_heads, capacity, d])
 
+  # Of some sequences, the first `length` positions and room up to `capacity`.
+  def copy_cache(self: __torch__.M, cache: Tensor, rows: Tensor, length: int, capacity: int) -> Tensor:
+    copied = torch.new_zeros(cache, [rows.size(0), cache.size(1), capacity, cache.size(3)])
+    torch.copy_(torch.narrow(copied, 2, 0, length), torch.index_select(torch.narrow(cache, 2, 0, length), 0, rows))
+    return copied
+
   # ---- sparse MoE ---------------------------------------------------------------------------------
 
   # hidden [N, H] -> router logits [N, experts] in float32, and what the experts need: normalised input
