@@ -68,7 +68,6 @@ final class MergeBenchmark {
       for (int i = 0; i < repeat; i++) {
         Stopwatch time = Stopwatch.createStarted();
         merge(layers, random);
-        answer(model);
         running.add(time.elapsed().toNanos() / 1e9);
         System.err.printf(Locale.ROOT, "into the running model: %.2f s%n", running.get(i));
         Path target = scratch.resolve("merged-" + i);

@@ -203,20 +203,25 @@ class M(Module):
     return torch.empty_like(like)
 
   # Writes sums of experts into buffers: [rows, experts] factors times the experts' weights. Piece by piece,
-  # so that every weight is read once and the float32 copies of a piece stay small.
+  # so that every weight is read once, and the float32 copies of a piece stay in the processor's cache.
   def merge_experts(self: __torch__.M, factors: Tensor, experts: List[Tensor], merged: List[Tensor], piece: int) -> Tensor:
+    sources = annotate(List[Tensor], [])
+    for i in range(len(experts)):
+      sources = torch.append(sources, torch.view(experts[i], [1, -1]))
+    targets = annotate(List[Tensor], [])
+    for i in range(len(merged)):
+      targets = torch.append(targets, torch.view(merged[i], [-1]))
     size = torch.numel(experts[0])
-    all_pieces = torch.empty([len(experts), piece], dtype=6, device=factors.device)
     start = 0
     while start < size:
       count = piece
       if start + piece > size:
         count = size - start
-      pieces = torch.narrow(all_pieces, 1, 0, count)
-      for i in range(len(experts)):
-        torch.copy_(torch.select(pieces, 0, i), torch.narrow(torch.view(experts[i], [-1]), 0, start, count))
-      sums = torch.matmul(factors, pieces)
-      for i in range(len(merged)):
-        torch.copy_(torch.narrow(torch.view(merged[i], [-1]), 0, start, count), torch.select(sums, 0, i))
+      parts = annotate(List[Tensor], [])
+      for i in range(len(sources)):
+        parts = torch.append(parts, torch.narrow(sources[i], 1, start, count))
+      sums = torch.to(torch.mm(factors, torch.to(torch.cat(parts), 6)), experts[0].dtype)
+      for i in range(len(targets)):
+        torch.copy_(torch.narrow(targets[i], 0, start, count), torch.select(sums, 0, i))
       start = start + count
     return factors
