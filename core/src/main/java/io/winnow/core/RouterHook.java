@@ -12,7 +12,8 @@ public interface RouterHook {
    *
    * @param layer the layer that routed
    * @param logits its router logits, row-major {@code [tokens, experts]}; not to be changed
-   * @param decision what its routing made of them
+   * @param decision what its routing made of them; a token that is padding, or of a sequence that
+   *     has ended, has no expert
    * @return {@code decision} itself, or another one for the same tokens
    */
   RoutingDecision onRouting(MoeLayerView layer, float[] logits, RoutingDecision decision);

@@ -105,6 +105,25 @@ public final class RoutingDecision {
     return weights.clone();
   }
 
+  /**
+   * Returns the decision in which some tokens have no expert: those whose result nobody wants, such
+   * as padding.
+   *
+   * @param idle which, {@code [tokens]}
+   */
+  public RoutingDecision without(boolean[] idle) {
+    checkArgument(idle.length == tokens(), "%s flags for %s tokens", idle.length, tokens());
+    int[] remaining = experts.clone();
+    float[] factors = weights.clone();
+    for (int token = 0; token < idle.length; token++) {
+      if (idle[token]) {
+        Arrays.fill(remaining, token * topK, (token + 1) * topK, NONE);
+        Arrays.fill(factors, token * topK, (token + 1) * topK, 0);
+      }
+    }
+    return new RoutingDecision(topK, remaining, factors);
+  }
+
   /** Returns how often each of {@code numExperts} experts was selected. */
   public long[] counts(int numExperts) {
     long[] counts = new long[numExperts];

@@ -135,6 +135,19 @@ class SoftmaxRoutingTest {
   }
 
   @Test
+  void idleTokensLoseAllTheirExperts() {
+    RoutingDecision decision =
+        RoutingDecision.of(2, new int[] {3, 1, 0, 2}, new float[] {0.6f, 0.4f, 0.7f, 0.3f});
+    RoutingDecision rest = decision.without(new boolean[] {true, false});
+    assertThat(rest.experts()).containsExactly(RoutingDecision.NONE, RoutingDecision.NONE, 0, 2);
+    assertThat(rest.weights()).containsExactly(0, 0, 0.7f, 0.3f);
+    assertThat(decision.expert(0, 0)).isEqualTo(3);
+    assertThatThrownBy(() -> decision.without(new boolean[1]))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessage("1 flags for 2 tokens");
+  }
+
+  @Test
   void aDecisionKeepsItsOwnArrays() {
     int[] experts = {1, RoutingDecision.NONE};
     float[] weights = {1, 0};

@@ -1,6 +1,7 @@
 package io.winnow.examples;
 
 import ai.djl.Model;
+import com.google.common.base.Stopwatch;
 import com.google.common.math.Quantiles;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
@@ -12,6 +13,7 @@ import io.winnow.core.generate.GenerationConfig;
 import io.winnow.core.generate.Generator;
 import io.winnow.skipping.SkipCounter;
 import io.winnow.skipping.SkipPolicy;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -23,9 +25,11 @@ import org.jspecify.annotations.Nullable;
 /**
  * Prefill and greedy decoding of random prompts: without skipping, with a policy, and with no
  * expert at all, in turn. The last tells how much of the time the experts take, hence what skipping
- * can save.
+ * can save. Before that it generates for some seconds that do not count.
  */
 final class DecodeBenchmark {
+  private static final Duration WARM_UP = Duration.ofSeconds(3);
+
   private final Model model;
   private final Generator generator;
   private final SkipPolicy policy;
@@ -35,6 +39,9 @@ final class DecodeBenchmark {
   private final int promptTokens;
   private final int tokens;
   private final int repeat;
+
+  /** When this round's first token came; 0 before. */
+  private long prefilled;
 
   DecodeBenchmark(
       Model model,
@@ -70,7 +77,12 @@ final class DecodeBenchmark {
   private record Times(double prefill, double decode) {}
 
   Result run() {
-    SkipCounter counter = new SkipCounter();
+    SkipCounter inPrefill = new SkipCounter();
+    SkipCounter inDecode = new SkipCounter();
+    RouterHook skipped =
+        policy.asHook(
+            (layer, routed, selected, left) ->
+                (prefilled == 0 ? inPrefill : inDecode).onSkip(layer, routed, selected, left));
     RouterHook noExpert =
         (layer, logits, decision) -> {
           int[] experts = decision.experts();
@@ -78,23 +90,28 @@ final class DecodeBenchmark {
           return RoutingDecision.of(decision.topK(), experts, decision.weights());
         };
     List<Times> full = new ArrayList<>();
-    List<Times> skipped = new ArrayList<>();
+    List<Times> withPolicy = new ArrayList<>();
     List<Times> none = new ArrayList<>();
-    once(null);
+    // Until the JVM has compiled what a token needs.
+    Stopwatch warmUp = Stopwatch.createStarted();
+    do {
+      once(null);
+    } while (warmUp.elapsed().compareTo(WARM_UP) < 0);
     for (int i = 0; i < repeat; i++) {
       full.add(once(null));
       if (skipping) {
-        skipped.add(once(policy.asHook(counter)));
+        withPolicy.add(once(skipped));
         none.add(once(noExpert));
       }
       System.err.printf(Locale.ROOT, "round %d of %d%n", i + 1, repeat);
     }
-    return new Result(this, full, skipped, none, counter.snapshot().rate());
+    return new Result(
+        this, full, withPolicy, none, inDecode.snapshot().rate(), inPrefill.snapshot().rate());
   }
 
   private Times once(@Nullable RouterHook hook) {
     MoeModel.of(model).routerHooks().set(hook);
-    long[] prefilled = new long[1];
+    prefilled = 0;
     try {
       long start = System.nanoTime();
       var unused =
@@ -102,13 +119,13 @@ final class DecodeBenchmark {
               prompts,
               GenerationConfig.greedy(tokens),
               (sequence, token, text) -> {
-                if (prefilled[0] == 0) {
-                  prefilled[0] = System.nanoTime();
+                if (prefilled == 0) {
+                  prefilled = System.nanoTime();
                 }
                 return true;
               });
       long end = System.nanoTime();
-      return new Times((prefilled[0] - start) / 1e9, (end - prefilled[0]) / 1e9);
+      return new Times((prefilled - start) / 1e9, (end - prefilled) / 1e9);
     } finally {
       MoeModel.of(model).routerHooks().set(null);
     }
@@ -120,7 +137,8 @@ final class DecodeBenchmark {
       List<Times> full,
       List<Times> skipped,
       List<Times> none,
-      double skipRate) {
+      double skipRate,
+      double skipRateOfPrefill) {
 
     private static double median(List<Times> times, boolean decode) {
       return Quantiles.median()
@@ -135,7 +153,7 @@ final class DecodeBenchmark {
     double saved(boolean decode) {
       double experts = median(full, decode) - median(none, decode);
       int topK = MoeModel.of(benchmark.model).moeLayers().get(0).routing().topK();
-      double share = skipRate * (topK - 1) / topK;
+      double share = (decode ? skipRate : skipRateOfPrefill) * (topK - 1) / topK;
       return (median(full, decode) - median(skipped, decode)) / (share * experts);
     }
 
@@ -156,9 +174,10 @@ final class DecodeBenchmark {
         table.append(
             String.format(
                 Locale.ROOT,
-                "skipped %.1f %% of what could be; saved of the time it took: %.0f %% in decoding,"
-                    + " %.0f %% in prefill%n",
+                "skipped of what could be: %.1f %% in decoding, %.1f %% in prefill; saved of the time"
+                    + " it took: %.0f %% and %.0f %%%n",
                 100 * skipRate,
+                100 * skipRateOfPrefill,
                 100 * saved(true),
                 100 * saved(false)));
       }
@@ -192,6 +211,7 @@ final class DecodeBenchmark {
         json.add("decode_seconds_no_expert", array(none, true));
         json.add("prefill_seconds_no_expert", array(none, false));
         json.addProperty("skip_rate", skipRate);
+        json.addProperty("skip_rate_prefill", skipRateOfPrefill);
         json.addProperty("saved_decode", saved(true));
         json.addProperty("saved_prefill", saved(false));
       }

@@ -12,6 +12,7 @@ import io.winnow.core.TokenSequences;
 import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.decoder.MoeModels;
 import io.winnow.core.evaluate.Perplexity;
+import io.winnow.core.generate.GenerationConfig;
 import io.winnow.core.generate.Generator;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningReport;
@@ -128,7 +129,10 @@ final class DemoCommand implements Callable<Integer> {
     double evaluation = time.elapsed().toNanos() / 1e9;
     List<String> texts =
         PROMPTS.stream()
-            .map(prompt -> GenerateCommand.continuation(model, tokenizer, prompt, NEW_TOKENS))
+            .map(
+                prompt ->
+                    GenerateCommand.continuation(
+                        model, tokenizer, prompt, GenerationConfig.greedy(NEW_TOKENS)))
             .toList();
     double tokensPerSecond = tokensPerSecond(model, tokenizer);
     MoeModel moe = MoeModel.of(model);

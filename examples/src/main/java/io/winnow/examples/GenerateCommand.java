@@ -3,9 +3,11 @@ package io.winnow.examples;
 import ai.djl.Model;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.TextTokenizer;
+import io.winnow.core.generate.GenerationConfig;
 import io.winnow.core.generate.Generator;
 import io.winnow.skipping.SkipCounter;
 import io.winnow.skipping.SkipPolicy;
+import java.util.List;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -40,17 +42,66 @@ final class GenerateCommand implements Callable<Integer> {
       description = "new tokens at most (default: ${DEFAULT-VALUE})")
   private int maxTokens;
 
+  @Option(
+      names = "--temperature",
+      paramLabel = "T",
+      defaultValue = "0",
+      description = "draw tokens at this temperature; 0 takes the best (default)")
+  private double temperature;
+
+  @Option(names = "--top-k", paramLabel = "K", description = "draw from the K likeliest tokens")
+  private int topK;
+
+  @Option(
+      names = "--top-p",
+      paramLabel = "P",
+      defaultValue = "1",
+      description = "draw from the likeliest tokens that have this probability together")
+  private double topP;
+
+  @Option(
+      names = "--min-p",
+      paramLabel = "P",
+      description = "leave out tokens less likely than this part of the likeliest")
+  private double minP;
+
+  @Option(
+      names = "--repetition-penalty",
+      paramLabel = "X",
+      defaultValue = "1",
+      description = "above 1 discourages tokens that were there before")
+  private double repetitionPenalty;
+
+  @Option(names = "--seed", paramLabel = "S", description = "seed of the draws (default: 0)")
+  private long seed;
+
+  @Option(
+      names = "--stop",
+      paramLabel = "TEXT",
+      description = "end where this text appears; may be given several times")
+  private List<String> stop = List.of();
+
   @Override
   public Integer call() {
     if (maxTokens < 1) {
       throw new InvalidInputException("--max-tokens is " + maxTokens + "; use at least 1");
     }
+    GenerationConfig config =
+        GenerationConfig.builder(maxTokens)
+            .optTemperature(temperature)
+            .optTopK(topK)
+            .optTopP(topP)
+            .optMinP(minP)
+            .optRepetitionPenalty(repetitionPenalty)
+            .optSeed(seed)
+            .optStopStrings(stop.toArray(String[]::new))
+            .build();
     SkipPolicy policy = skip.policy();
     model.check();
     try (TextTokenizer tokenizer = TextTokenizer.open(model.folder());
         Model loaded = model.load()) {
       SkipCounter skipped = skip.install(loaded, policy);
-      System.out.println(continuation(loaded, tokenizer, prompt, maxTokens));
+      System.out.println(continuation(loaded, tokenizer, prompt, config));
       if (skipped != null) {
         System.err.println(SkipOptions.describe(skipped.snapshot()));
       }
@@ -59,8 +110,9 @@ final class GenerateCommand implements Callable<Integer> {
   }
 
   /** Returns the prompt and what the model makes of it. */
-  static String continuation(Model model, TextTokenizer tokenizer, String prompt, int maxTokens) {
-    long[] ids = tokenizer.encodeWithSpecialTokens(prompt);
-    return prompt + tokenizer.decode(Generator.of(model).generate(ids, maxTokens));
+  static String continuation(
+      Model model, TextTokenizer tokenizer, String prompt, GenerationConfig config) {
+    Generator generator = Generator.of(model).withTokenizer(tokenizer);
+    return prompt + generator.generate(prompt, config).text().orElseThrow();
   }
 }

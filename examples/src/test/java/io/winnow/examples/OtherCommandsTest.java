@@ -11,12 +11,50 @@ import io.winnow.core.TextTokenizer;
 import io.winnow.core.decoder.MoeModels;
 import io.winnow.core.generate.Generator;
 import java.nio.file.Path;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** {@code winnow generate}, {@code winnow bench search} and {@code winnow demo}. */
 class OtherCommandsTest {
   @TempDir private Path folder;
+
+  @Test
+  void generateDrawsByItsOptionsAndStops() {
+    String[] drawing = {
+      "generate",
+      "--model",
+      Cli.MODEL.toString(),
+      "--prompt",
+      "def ",
+      "--max-tokens",
+      "24",
+      "--temperature",
+      "0.9",
+      "--top-k",
+      "50",
+      "--top-p",
+      "0.95",
+      "--min-p",
+      "0.01",
+      "--repetition-penalty",
+      "1.1",
+      "--stop",
+      "\n",
+      "--seed"
+    };
+    String first = Cli.succeed(Stream.concat(Stream.of(drawing), Stream.of("3")).toArray()).out();
+    assertThat(first).startsWith("def ");
+    assertThat(first.strip()).doesNotContain("\n");
+    assertThat(Cli.succeed(Stream.concat(Stream.of(drawing), Stream.of("3")).toArray()).out())
+        .isEqualTo(first);
+    assertThat(Cli.succeed(Stream.concat(Stream.of(drawing), Stream.of("4")).toArray()).out())
+        .isNotEqualTo(first);
+    Cli.Result refused =
+        Cli.run("generate", "--model", Cli.MODEL, "--prompt", "a", "--temperature", "-1");
+    assertThat(refused.code()).isEqualTo(Winnow.BAD_INPUT);
+    assertThat(refused.complaints()).hasSize(1);
+  }
 
   @Test
   void generatePrintsThePromptAndTheGreedyContinuationOfTheLibrary() {

@@ -10,7 +10,7 @@ public interface SkipListener {
    * Is called once per layer and forward pass.
    *
    * @param layer the number of the decoder layer
-   * @param tokens the tokens that were routed
+   * @param tokens the tokens that were routed, without padding
    * @param selected experts that the router selected for them
    * @param skipped how many of these are not evaluated
    */

@@ -51,7 +51,10 @@ public interface SkipPolicy {
       RoutingDecision remaining = apply(layer.layerIndex(), layer.routing(), decision);
       long selected = Skips.selected(decision);
       listener.onSkip(
-          layer.layerIndex(), decision.tokens(), selected, selected - Skips.selected(remaining));
+          layer.layerIndex(),
+          Skips.routed(decision),
+          selected,
+          selected - Skips.selected(remaining));
       return remaining;
     };
   }

@@ -9,7 +9,7 @@ final class Skips {
 
   /** Says how many of a token's experts stay. */
   interface Kept {
-    /** Returns how many experts of this token stay, from 1 to those it has. */
+    /** Returns how many experts of this token stay, from 1 to those it has, at least 2. */
     int of(int token, int available);
   }
 
@@ -28,7 +28,7 @@ final class Skips {
       while (available < topK && experts[row + available] != RoutingDecision.NONE) {
         available++;
       }
-      int count = Math.max(1, kept.of(token, available));
+      int count = available > 1 ? Math.max(1, kept.of(token, available)) : available;
       if (count >= available) {
         continue;
       }
@@ -50,6 +50,15 @@ final class Skips {
       }
     }
     return changed ? RoutingDecision.of(topK, experts, weights) : decision;
+  }
+
+  /** Returns the number of tokens that have an expert: not padding. */
+  static long routed(RoutingDecision decision) {
+    long routed = 0;
+    for (int token = 0; token < decision.tokens(); token++) {
+      routed += decision.expert(token, 0) == RoutingDecision.NONE ? 0 : 1;
+    }
+    return routed;
   }
 
   /** Returns the number of experts in a decision. */

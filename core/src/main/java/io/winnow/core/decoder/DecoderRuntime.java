@@ -105,7 +105,15 @@ final class DecoderRuntime {
             cache == null ? 0 : cache.length(),
             padding,
             cache == null ? 0 : cache.paddingStart());
-    return new ForwardPass(scratch, kernel, parameters, context, cache, observer, null);
+    return new ForwardPass(
+        scratch,
+        kernel,
+        parameters,
+        context,
+        cache,
+        cache == null ? null : cache.idle(tokens),
+        observer,
+        null);
   }
 
   /** Begins a forward pass that can be differentiated by the matrices of merges. */
@@ -113,6 +121,6 @@ final class DecoderRuntime {
       NDManager scratch, Map<Integer, TrainedMerge> merges, int sequences, int tokens) {
     AttentionContext context =
         training.prepare(scratch, attention, rotary, tokens, 0, new long[sequences], 0);
-    return new ForwardPass(scratch, training, null, context, null, null, merges);
+    return new ForwardPass(scratch, training, null, context, null, null, null, merges);
   }
 }

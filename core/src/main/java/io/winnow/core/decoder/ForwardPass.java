@@ -20,6 +20,8 @@ import org.jspecify.annotations.Nullable;
  * @param parameters gives the weights to train with; null for inference
  * @param context positions and mask
  * @param cache keys and values of earlier tokens; null without
+ * @param idle the tokens that nobody wants and that take no expert, row-major {@code [sequences,
+ *     tokens]}; null without any
  * @param observer watches; null for nobody
  * @param merges per layer a merge to train, in place of what is applied; null outside of {@link
  *     MergeTraining}
@@ -30,6 +32,7 @@ record ForwardPass(
     @Nullable ParameterStore parameters,
     AttentionContext context,
     @Nullable KeyValueCache cache,
+    boolean @Nullable [] idle,
     @Nullable ForwardObserver observer,
     @Nullable Map<Integer, TrainedMerge> merges) {
 

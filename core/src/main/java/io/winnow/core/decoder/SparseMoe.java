@@ -144,6 +144,9 @@ final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
     }
     int available = activeWeights.gate().size();
     RoutingDecision decision = active.route(logits, available);
+    if (pass.idle() != null) {
+      decision = decision.without(pass.idle());
+    }
     if (observer != null) {
       RoutingDecision observed = observer.onRouting(this, logits, decision);
       decision = checked(observed, decision.tokens(), available);

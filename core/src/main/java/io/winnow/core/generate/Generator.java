@@ -142,8 +142,8 @@ public final class Generator {
   /**
    * Continues several prompts of any lengths together. Each gets the tokens that it gets alone, as
    * far as the arithmetic is exact: sums are formed in another order, which in bfloat16 can decide
-   * between two nearly equal logits. A sequence that has ended gets no more tokens, while its place
-   * in the computation stays taken until the last has ended.
+   * between two nearly equal logits. A sequence that has ended gets no more tokens and takes no
+   * more experts, while its place in the attention stays taken until the last has ended.
    *
    * @param prompts token ids, at least one each
    * @param config how tokens are chosen, and when to stop
@@ -237,6 +237,9 @@ public final class Generator {
           Sequence sequence = sequences.get(i);
           if (!sequence.ended()) {
             sequence.advance(Arrays.copyOfRange(logits, i * vocabulary, (i + 1) * vocabulary));
+            if (sequence.ended()) {
+              cache.end(i);
+            }
           }
         }
         input = sequences.stream().mapToLong(Sequence::last).toArray();

@@ -4,7 +4,9 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.List;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -18,6 +20,7 @@ public final class KeyValueCache implements AutoCloseable {
   private final NDManager manager;
   private final List<Layer> layers = new ArrayList<>();
   private final long[] padding;
+  private final BitSet ended = new BitSet();
   private final int paddingStart;
   private int length;
 
@@ -45,6 +48,34 @@ public final class KeyValueCache implements AutoCloseable {
   /** Returns how many positions are filled, padding included. */
   public int length() {
     return length;
+  }
+
+  /**
+   * Notes that a sequence has ended: its place is still computed, but takes no expert any more.
+   *
+   * @param sequence counted from 0
+   */
+  public void end(int sequence) {
+    ended.set(Objects.checkIndex(sequence, padding.length));
+  }
+
+  /**
+   * Returns which of the next tokens nobody wants, because they are padding or their sequence has
+   * ended, row-major {@code [sequences, tokens]}; null if there are none.
+   */
+  public boolean @Nullable [] idle(int tokens) {
+    if (ended.isEmpty() && !AttentionContext.isPadded(padding)) {
+      return null;
+    }
+    boolean[] idle = new boolean[padding.length * tokens];
+    boolean any = false;
+    for (int i = 0; i < idle.length; i++) {
+      int sequence = i / tokens;
+      int position = length + i % tokens - paddingStart;
+      idle[i] = ended.get(sequence) || (position >= 0 && position < padding[sequence]);
+      any |= idle[i];
+    }
+    return any ? idle : null;
   }
 
   /** Returns the padding of each sequence. */

@@ -8,6 +8,7 @@ import ai.djl.Model;
 import ai.djl.ndarray.types.DataType;
 import io.winnow.core.Fixtures;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.MoeModel;
 import io.winnow.core.RandomCheckpoint;
 import io.winnow.core.TextTokenizer;
 import io.winnow.core.TokenSequences;
@@ -29,6 +30,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -118,6 +120,29 @@ class GeneratorTest {
             .as("prompt %d with %s", i, config)
             .isEqualTo(generator.generate(unequalPrompts().get(i), config));
       }
+    }
+  }
+
+  @Test
+  void paddingAndEndedSequencesTakeNoExperts() {
+    GenerationConfig config = unending(40).optStopStrings("e", "\n").build();
+    AtomicLong pairs = new AtomicLong();
+    MoeModel.of(model)
+        .routerHooks()
+        .set(
+            (layer, logits, decision) -> {
+              pairs.addAndGet(Arrays.stream(decision.counts(layer.numExperts())).sum());
+              return decision;
+            });
+    try {
+      generator.generate(unequalPrompts(), config);
+      long together = pairs.getAndSet(0);
+      for (long[] prompt : unequalPrompts()) {
+        generator.generate(prompt, config);
+      }
+      assertThat(together).isEqualTo(pairs.get());
+    } finally {
+      MoeModel.of(model).routerHooks().set(null);
     }
   }
 
