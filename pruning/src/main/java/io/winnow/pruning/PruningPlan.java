@@ -8,6 +8,7 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.JsonFiles;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
@@ -112,7 +113,7 @@ public final class PruningPlan {
    * @throws InvalidInputException if the file is no plan, or of another version
    */
   public static PruningPlan read(Path file) {
-    JsonObject json = Json.read(file, "a pruning plan");
+    JsonObject json = JsonFiles.read(file, "a pruning plan");
     try {
       JsonElement version = json.get("version");
       if (version == null || Json.wholeNumber(version, "'version'") != VERSION) {
@@ -192,7 +193,7 @@ public final class PruningPlan {
    * @throws IOException if the file cannot be written; one that was there is unchanged
    */
   public void write(Path file) throws IOException {
-    Json.write(file, toJson());
+    JsonFiles.write(file, toJson());
   }
 
   @Override

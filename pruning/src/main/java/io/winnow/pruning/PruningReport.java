@@ -3,6 +3,7 @@ package io.winnow.pruning;
 import com.google.common.base.Joiner;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
+import io.winnow.core.JsonFiles;
 import io.winnow.core.Provenance;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -133,6 +134,6 @@ public record PruningReport(
    * @throws IOException if the file cannot be written; one that was there is unchanged
    */
   public void write(Path file) throws IOException {
-    Json.write(file, toJson());
+    JsonFiles.write(file, toJson());
   }
 }

@@ -2,19 +2,16 @@ package io.winnow.skipping;
 
 import com.google.common.primitives.ImmutableDoubleArray;
 import com.google.common.primitives.ImmutableIntArray;
-import com.google.gson.GsonBuilder;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
-import com.google.gson.JsonParseException;
-import com.google.gson.JsonParser;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.JsonFiles;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
@@ -204,20 +201,16 @@ public final class BetaSkipPolicy implements SkipPolicy {
   /**
    * Writes the policy as a JSON file, replacing one that is there.
    *
-   * @throws IOException if the file cannot be written
+   * @throws IOException if the file cannot be written; one that was there is unchanged
    */
   public void write(Path file) throws IOException {
-    Files.writeString(
-        file,
-        new GsonBuilder().setPrettyPrinting().serializeNulls().create().toJson(toJson()) + "\n");
+    JsonFiles.write(file, toJson());
   }
 
   static BetaSkipPolicy read(Path file) {
+    JsonObject json = JsonFiles.read(file, "a skip policy");
     try {
-      JsonElement element = JsonParser.parseString(Files.readString(file));
-      if (!(element instanceof JsonObject json)
-          || !json.has("version")
-          || json.get("version").getAsInt() != VERSION) {
+      if (!json.has("version") || json.get("version").getAsInt() != VERSION) {
         throw new InvalidInputException(
             file + " is no skip policy of version " + VERSION + "; make one by calibration");
       }
@@ -227,12 +220,9 @@ public final class BetaSkipPolicy implements SkipPolicy {
           json.getAsJsonArray("betas").asList().stream().map(JsonElement::getAsDouble).toList(),
           text(json, "model"),
           text(json, "calibration"));
-    } catch (IOException e) {
-      throw new InvalidInputException("Cannot read a skip policy from " + file + ": " + e, e);
     } catch (InvalidInputException e) {
       throw e;
-    } catch (JsonParseException
-        | IllegalStateException
+    } catch (IllegalStateException
         | IllegalArgumentException
         | NullPointerException
         | ClassCastException

@@ -2,12 +2,9 @@ package io.winnow.core.decoder;
 
 import com.google.common.collect.ImmutableSet;
 import com.google.gson.JsonElement;
-import com.google.gson.JsonObject;
-import com.google.gson.JsonParseException;
-import com.google.gson.JsonParser;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.JsonFiles;
 import io.winnow.core.checkpoint.Checkpoint;
-import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Set;
@@ -23,24 +20,12 @@ final class EndTokens {
   static Set<Long> of(Checkpoint checkpoint) {
     Path file = checkpoint.folder().resolve("generation_config.json");
     if (Files.isRegularFile(file)) {
-      Set<Long> tokens = parse(file, read(file).get(FIELD));
+      Set<Long> tokens = parse(file, JsonFiles.read(file, "the settings of generation").get(FIELD));
       if (!tokens.isEmpty()) {
         return tokens;
       }
     }
     return parse(checkpoint.folder().resolve("config.json"), checkpoint.config().json().get(FIELD));
-  }
-
-  private static JsonObject read(Path file) {
-    try {
-      if (JsonParser.parseString(Files.readString(file)) instanceof JsonObject json) {
-        return json;
-      }
-      throw new InvalidInputException(file + " holds no JSON object; correct or remove it");
-    } catch (IOException | JsonParseException e) {
-      throw new InvalidInputException(
-          "Cannot read " + file + ": " + e.getMessage() + "; correct or remove it", e);
-    }
   }
 
   private static Set<Long> parse(Path file, @Nullable JsonElement element) {

@@ -2,11 +2,8 @@ package io.winnow.core.evaluate;
 
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
-import com.google.gson.JsonParseException;
-import com.google.gson.JsonParser;
-import io.winnow.core.InvalidInputException;
+import io.winnow.core.JsonFiles;
 import io.winnow.core.TextTokenizer;
-import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -24,7 +21,7 @@ final class PrefixToken {
   static OptionalLong of(Path folder, TextTokenizer tokenizer) {
     Path file = folder.resolve("tokenizer_config.json");
     if (Files.isRegularFile(file)) {
-      JsonObject config = read(file);
+      JsonObject config = JsonFiles.read(file, "the tokenizer's settings");
       for (String field : List.of("bos_token", "eos_token")) {
         String text = text(config.get(field));
         long[] ids = text == null ? new long[0] : tokenizer.encode(text);
@@ -40,17 +37,5 @@ final class PrefixToken {
   private static @Nullable String text(@Nullable JsonElement token) {
     JsonElement content = token instanceof JsonObject object ? object.get("content") : token;
     return content != null && content.isJsonPrimitive() ? content.getAsString() : null;
-  }
-
-  private static JsonObject read(Path file) {
-    try {
-      if (JsonParser.parseString(Files.readString(file)) instanceof JsonObject json) {
-        return json;
-      }
-      throw new InvalidInputException(file + " holds no JSON object; correct or remove it");
-    } catch (IOException | JsonParseException e) {
-      throw new InvalidInputException(
-          "Cannot read " + file + ": " + e.getMessage() + "; correct or remove it", e);
-    }
   }
 }

@@ -2,8 +2,8 @@ package io.winnow.pruning.evolve;
 
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
+import io.winnow.core.JsonFiles;
 import io.winnow.core.Provenance;
-import io.winnow.pruning.Json;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -73,6 +73,6 @@ public record EvolutionReport(
    * @throws IOException if the file cannot be written; one that was there is unchanged
    */
   public void write(Path file) throws IOException {
-    Json.write(file, toJson());
+    JsonFiles.write(file, toJson());
   }
 }

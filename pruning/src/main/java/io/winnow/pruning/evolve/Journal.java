@@ -8,7 +8,7 @@ import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
 import com.google.gson.JsonPrimitive;
 import io.winnow.core.InvalidInputException;
-import io.winnow.pruning.Json;
+import io.winnow.core.JsonFiles;
 import java.io.Closeable;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -130,10 +130,10 @@ final class Journal implements Closeable {
         throw new InvalidInputException(
             "The journal " + folder + " has evaluations but no search.json; choose another folder");
       }
-      Json.write(file, identity);
+      JsonFiles.write(file, identity);
       return;
     }
-    JsonObject found = Json.read(file, "the description of a search");
+    JsonObject found = JsonFiles.read(file, "the description of a search");
     List<String> differences = new ArrayList<>();
     TreeSet<String> names = new TreeSet<>(identity.keySet());
     names.addAll(found.keySet());
