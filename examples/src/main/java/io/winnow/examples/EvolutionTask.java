@@ -44,6 +44,11 @@ sealed interface EvolutionTask extends AutoCloseable permits TextTask, QuestionT
   @Override
   default void close() {}
 
+  /** Identifies a model and a task together. */
+  static String digest(MoeModel model, EvolutionTask task) {
+    return model.sourceDigest().orElse("unknown") + " " + task.digest();
+  }
+
   /** Whether a file holds questions; else it is text. */
   static boolean isQuestions(Path file) {
     if (!file.toString().toLowerCase(Locale.ROOT).endsWith(".jsonl")

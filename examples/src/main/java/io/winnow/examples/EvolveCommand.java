@@ -3,6 +3,7 @@ package io.winnow.examples;
 import ai.djl.Model;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
+import com.hazelcast.core.HazelcastInstance;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
@@ -59,31 +60,12 @@ final class EvolveCommand implements Callable<Integer> {
   /** Training by gradients chooses its step by one window of so many. */
   private static final int VALIDATION_SHARE = 8;
 
+  /** So that no worker waits for the next individual. */
+  private static final int SENT_AHEAD = 2;
+
   @Mixin private ModelOptions model;
 
-  @Option(
-      names = "--task",
-      required = true,
-      paramLabel = "FILE",
-      description =
-          "text whose log-likelihood counts: .txt, .jsonl (field 'text'), or .safetensors with"
-              + " token ids ('input_ids'); or .jsonl of questions, of which the share that is"
-              + " answered right counts")
-  private Path task;
-
-  @Mixin private TaskOptions questions;
-
-  @Option(
-      names = "--length",
-      paramLabel = "L",
-      description = "tokens per window (default: 2048, or the model's positions if fewer)")
-  private @Nullable Integer length;
-
-  @Option(
-      names = "--windows",
-      paramLabel = "N",
-      description = "use the first N windows (default: all)")
-  private @Nullable Integer windows;
+  @Mixin private TaskFileOptions task;
 
   @Option(
       names = "--retain",
@@ -157,6 +139,15 @@ final class EvolveCommand implements Callable<Integer> {
       description = "models to try at a time, each in memory (default: ${DEFAULT-VALUE})")
   private int workers;
 
+  @Option(
+      names = "--cluster",
+      split = ",",
+      paramLabel = "HOST:PORT",
+      description =
+          "processes of 'winnow worker' that try the models in place of this one, separated by"
+              + " commas; they must have the same --model, --dtype and --task")
+  private List<String> cluster = new ArrayList<>();
+
   @Option(names = "--out", required = true, paramLabel = "DIR", description = "folder to write")
   private Path out;
 
@@ -168,9 +159,8 @@ final class EvolveCommand implements Callable<Integer> {
     requireAtLeast("--workers", workers, 1);
     requireAtLeast("--evaluations", evaluations, 1);
     requireAtLeast("--merge-evaluations", mergeEvaluations, 1);
-    if (windows != null) {
-      requireAtLeast("--windows", windows, 1);
-    }
+    task.check();
+    cluster.forEach(member -> WorkerCommand.address("--cluster", member));
     Outputs.requireFile("--report", report, out);
     ModelLimits limits = model.check();
     Outputs.requireNewCheckpoint("--out", out, model.folder());
@@ -178,15 +168,7 @@ final class EvolveCommand implements Callable<Integer> {
     List<PruningPlan> plans = start.stream().map(PruningPlan::read).toList();
     List<Model> models = new ArrayList<>();
     ExecutorService executor = Executors.newFixedThreadPool(workers);
-    try (EvolutionTask measured =
-        EvolutionTask.read(
-            model.folder(),
-            task,
-            questions,
-            length,
-            limits.maxPositions(),
-            windows,
-            merge == Merge.gradient)) {
+    try (EvolutionTask measured = task.read(model.folder(), limits, merge == Merge.gradient)) {
       for (int i = 0; i < workers; i++) {
         models.add(model.load());
       }
@@ -237,13 +219,14 @@ final class EvolveCommand implements Callable<Integer> {
             : plans.stream().map(space::individual).distinct().toList();
     List<MergedModel> merged = new ArrayList<>();
     models.forEach(one -> merged.add(MergedModel.of(MoeModel.of(one), space)));
+    String digest = EvolutionTask.digest(first, measured);
+    HazelcastInstance client = cluster.isEmpty() ? null : ClusterFitness.client(cluster);
     try {
       Fitness fitness =
-          Fitness.ofModels(
-              first.sourceDigest().orElse("unknown") + " " + measured.digest(),
-              executor,
-              merged,
-              measure);
+          client == null
+              ? Fitness.ofModels(digest, executor, merged, measure)
+              : ClusterFitness.of(
+                  client, digest, client.getCluster().getMembers().size() + SENT_AHEAD);
       EvolveProgress progress =
           new EvolveProgress(evaluations, merge == Merge.evolution ? mergeEvaluations : 0);
       EvolutionReport found =
@@ -262,6 +245,9 @@ final class EvolveCommand implements Callable<Integer> {
       return found;
     } finally {
       merged.forEach(MergedModel::close);
+      if (client != null) {
+        client.shutdown();
+      }
     }
   }
 

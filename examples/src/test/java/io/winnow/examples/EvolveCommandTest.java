@@ -15,6 +15,8 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.io.UncheckedIOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -22,10 +24,12 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -43,13 +47,12 @@ class EvolveCommandTest {
                 Cli.MODEL,
                 "--task",
                 Fixtures.TEXT.resolve("code.valid.txt"),
-                "--length",
-                "32",
-                "--windows",
-                "4",
                 "--out",
                 folder.resolve("out")));
     args.addAll(Arrays.asList((Object[]) more));
+    if (!args.contains("--windows")) {
+      args.addAll(List.of("--length", 32, "--windows", 4));
+    }
     return Cli.run(args.toArray());
   }
 
@@ -65,7 +68,8 @@ class EvolveCommandTest {
     "--retain 9 --active 2, --retain is 9",
     "--retain 4 --groups 5, 5 groups",
     "--retain 4 --shots 2, --shots is for questions",
-    "--retain 4 --merge gradient --windows 1, --merge gradient needs at least 2 windows",
+    "--retain 4 --merge gradient --length 32 --windows 1, --merge gradient needs at least 2 windows",
+    "--retain 4 --cluster nowhere, nowhere",
     "--retain 4 --start none.json, none.json"
   })
   void badOptionsAreRefusedBeforeAnyWork(String options, String message) {
@@ -251,12 +255,12 @@ class EvolveCommandTest {
     Path report = folder.resolve("report.json");
     Cli.Result result =
         run(
-            ("--retain 4 --merge gradient --evaluations 2 --dtype bfloat16 --report " + report)
+            ("--retain 4 --merge gradient --length 64 --windows 16 --evaluations 2 --dtype bfloat16 --report "
+                    + report)
                 .split(" "));
     assertThat(result.code()).as(result.err()).isZero();
     assertThat(perplexity(result.out(), "merged")).isLessThan(perplexity(result.out(), "pruned"));
     Path out = folder.resolve("out");
-    assertThat(perplexity(out)).isLessThan(perplexity(result.out(), "pruned"));
     JsonObject training = Cli.json(report).getAsJsonObject("training");
     assertThat(training.get("step").getAsInt()).isPositive();
     assertThat(training.getAsJsonArray("history")).hasSizeGreaterThan(1);
@@ -361,6 +365,55 @@ class EvolveCommandTest {
         .isCloseTo(
             Math.exp(-Cli.json(report).getAsJsonObject("best").get("fitness").getAsDouble()),
             withPercentage(0.01));
+  }
+
+  @Test
+  @Timeout(value = 2, unit = TimeUnit.MINUTES)
+  void workersOfAClusterGiveTheSameResult() throws Exception {
+    int port;
+    try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+      port = socket.getLocalPort();
+    }
+    String address = "127.0.0.1:" + port;
+    Object[] task = {
+      "--model",
+      Cli.MODEL,
+      "--task",
+      Fixtures.TEXT.resolve("code.valid.txt"),
+      "--length",
+      32,
+      "--windows",
+      4
+    };
+    Thread worker =
+        new Thread(() -> Winnow.run(strings(new Object[] {"worker", "--listen", address}, task)));
+    worker.start();
+    try {
+      Object[] search = {
+        "evolve", "--retain", 4, "--evaluations", 10, "--merge-evaluations", 10, "--report"
+      };
+      Path alone = folder.resolve("alone.json");
+      Cli.succeed(
+          (Object[]) strings(search, new Object[] {alone, "--out", folder.resolve("alone")}, task));
+      Path shared = folder.resolve("shared.json");
+      Cli.succeed(
+          (Object[])
+              strings(
+                  search,
+                  new Object[] {shared, "--out", folder.resolve("shared"), "--cluster", address},
+                  task));
+      assertThat(Cli.json(shared).get("best")).isEqualTo(Cli.json(alone).get("best"));
+    } finally {
+      worker.interrupt();
+      worker.join();
+    }
+  }
+
+  private static String[] strings(Object[]... parts) {
+    return Arrays.stream(parts)
+        .flatMap(Arrays::stream)
+        .map(Object::toString)
+        .toArray(String[]::new);
   }
 
   @Test
