@@ -71,17 +71,16 @@ final class WorkerCommand implements Callable<Integer> {
               members.isEmpty() ? List.of(listen) : members,
               EvolutionTask.digest(block, measured),
               new Evaluation(block, measured.measure(List.of(loaded))));
+      System.out.println("Waiting for searches at " + listen);
       try {
-        System.out.println("Waiting for searches at " + listen);
         new CountDownLatch(1).await(); // Until the process is stopped, or the thread interrupted.
+        return 0;
       } catch (InterruptedException e) {
-        Thread.currentThread().interrupt();
-        throw e;
-      } finally {
         worker.shutdown();
+        Thread.currentThread().interrupt(); // Not before: shutting down would end half-way.
+        throw e;
       }
     }
-    return 0;
   }
 
   /** Reads an address with a port. */

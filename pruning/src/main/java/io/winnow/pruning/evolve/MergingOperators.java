@@ -14,17 +14,18 @@ import java.util.stream.IntStream;
  * independent; mutation adds Gaussian noise to each element, crossover mixes the rows of two
  * parents.
  *
- * <p>Three things are added to the paper. Mutation begins in few directions: how much a row of W_EM
- * holds of the expert it started from, how much of all others together, and by how much its score
- * counts. Experts are alike, so that these decide most; and few directions are learned from few
- * evaluations, and carry over to other text. Noise of each element, the paper's mutation, follows
- * when they have been evaluated a few times each. A {@link Surrogate} recombines everything
- * evaluated: the point where it expects most is evaluated, and mutants of points between the best
- * and that one. W_RM stays at 0 or above: a negative score could make the sum that the top-k is
- * divided by negative, which on other text than the search's means nonsense.
+ * <p>Three things are added to the paper. Mutation begins in few directions: how much a row of
+ * either matrix holds of the expert it started from, and how much of all others together. Experts
+ * are alike, so that these decide most; and few directions are learned from few evaluations, and
+ * carry over to other text. Noise of each element, the paper's mutation, follows when they have
+ * been evaluated a few times each. A {@link Surrogate} recombines everything evaluated: the point
+ * where it expects most is evaluated, and mutants of points between the best and that one. W_RM
+ * stays at 0 or above: a negative score could make the sum that the top-k is divided by negative,
+ * which on other text than the search's means nonsense.
  */
 final class MergingOperators implements Operators {
   private static final double SIGMA_ROUTER_OWN = 0.15;
+  private static final double SIGMA_ROUTER_OTHERS = 0.1;
   private static final double SIGMA_ROUTER_ELEMENT = 0.05;
   private static final double SIGMA_EXPERT_OWN = 0.05;
   private static final double SIGMA_EXPERT_OTHERS = 0.03;
@@ -126,7 +127,7 @@ final class MergingOperators implements Operators {
             neighbours.stream().mapToDouble(one -> one.evaluated().fitness()).toArray(),
             SCALES);
     double sigma = Math.max(0.1, StrictMath.pow(SIGMA_DECAY, (double) history.size() / count));
-    boolean byElement = history.size() >= EVALUATIONS_PER_DIRECTION * 3 * rows / 2;
+    boolean byElement = history.size() >= EVALUATIONS_PER_DIRECTION * 2 * rows;
     double[] expected = ascend(best, surrogate, sigma);
     for (int place = 0; chosen.size() < count; place++) {
       double[] child;
@@ -242,7 +243,7 @@ final class MergingOperators implements Operators {
   }
 
   private double sigmaOthers(int row) {
-    return isRouter(row) ? 0 : SIGMA_EXPERT_OTHERS;
+    return isRouter(row) ? SIGMA_ROUTER_OTHERS : SIGMA_EXPERT_OTHERS;
   }
 
   private double sigmaElement(int row) {
@@ -314,8 +315,7 @@ final class MergingOperators implements Operators {
   }
 
   private double othersUnit(int row, boolean times) {
-    double sigma = sigmaOthers(row);
-    return sigma == 0 ? elementUnit(row, times) : times ? sigma : 1 / sigma;
+    return times ? sigmaOthers(row) : 1 / sigmaOthers(row);
   }
 
   private double elementUnit(int row, boolean times) {
