@@ -14,25 +14,24 @@ import java.util.stream.IntStream;
  * independent; mutation adds Gaussian noise to each element, crossover mixes the rows of two
  * parents.
  *
- * <p>Three things are added to the paper. Mutation begins in few directions: how much a row of
- * either matrix holds of the expert it started from, and how much of all others together. Experts
- * are alike, so that these decide most; and few directions are learned from few evaluations, and
- * carry over to other text. Noise of each element, the paper's mutation, follows when they have
- * been evaluated a few times each. A {@link Surrogate} recombines everything evaluated: the point
- * where it expects most is evaluated, and mutants of points between the best and that one. W_RM
- * stays at 0 or above: a negative score could make the sum that the top-k is divided by negative,
- * which on other text than the search's means nonsense.
+ * <p>Three things are added to the paper. Mutation begins in few directions: how much a row of W_EM
+ * holds of the expert it started from, how much of all others together, and by how much its score
+ * counts. Experts are alike, so that these decide most; and few directions are learned from few
+ * evaluations, and carry over to other text. Noise of each element, the paper's mutation, follows
+ * when they have been evaluated a few times each. A {@link Surrogate} recombines everything
+ * evaluated: the point where it expects most is evaluated, and mutants of points between the best
+ * and that one. W_RM stays at 0 or above: a negative score could make the sum that the top-k is
+ * divided by negative, which on other text than the search's means nonsense.
  */
 final class MergingOperators implements Operators {
   private static final double SIGMA_ROUTER_OWN = 0.15;
-  private static final double SIGMA_ROUTER_OTHERS = 0.1;
   private static final double SIGMA_ROUTER_ELEMENT = 0.05;
   private static final double SIGMA_EXPERT_OWN = 0.05;
   private static final double SIGMA_EXPERT_OTHERS = 0.03;
-  private static final double SIGMA_EXPERT_ELEMENT = 0.01;
+  private static final double SIGMA_EXPERT_ELEMENT = 0.004;
   private static final double SIGMA_DECAY = 0.95;
   private static final double SMALL_NOISE = 0.3;
-  private static final int EVALUATIONS_PER_DIRECTION = 3;
+  private static final int EVALUATIONS_PER_DIRECTION = 2;
   private static final int NEIGHBOURS = 200;
   private static final int PARENTS = 8;
   private static final int CROSSOVERS = 50;
@@ -127,7 +126,7 @@ final class MergingOperators implements Operators {
             neighbours.stream().mapToDouble(one -> one.evaluated().fitness()).toArray(),
             SCALES);
     double sigma = Math.max(0.1, StrictMath.pow(SIGMA_DECAY, (double) history.size() / count));
-    boolean byElement = history.size() >= EVALUATIONS_PER_DIRECTION * 2 * rows;
+    boolean byElement = history.size() >= EVALUATIONS_PER_DIRECTION * 3 * rows / 2;
     double[] expected = ascend(best, surrogate, sigma);
     for (int place = 0; chosen.size() < count; place++) {
       double[] child;
@@ -243,7 +242,7 @@ final class MergingOperators implements Operators {
   }
 
   private double sigmaOthers(int row) {
-    return isRouter(row) ? SIGMA_ROUTER_OTHERS : SIGMA_EXPERT_OTHERS;
+    return isRouter(row) ? 0 : SIGMA_EXPERT_OTHERS;
   }
 
   private double sigmaElement(int row) {
@@ -315,7 +314,8 @@ final class MergingOperators implements Operators {
   }
 
   private double othersUnit(int row, boolean times) {
-    return times ? sigmaOthers(row) : 1 / sigmaOthers(row);
+    double sigma = sigmaOthers(row);
+    return sigma == 0 ? elementUnit(row, times) : times ? sigma : 1 / sigma;
   }
 
   private double elementUnit(int row, boolean times) {
