@@ -161,6 +161,10 @@ final class EvolveCommand implements Callable<Integer> {
     requireAtLeast("--merge-evaluations", mergeEvaluations, 1);
     task.check();
     cluster.forEach(member -> WorkerCommand.address("--cluster", member));
+    if (!cluster.isEmpty() && workers > 1) {
+      throw new InvalidInputException(
+          "--workers are models of this process, and --cluster tries them in others; leave one out");
+    }
     Outputs.requireFile("--report", report, out);
     ModelLimits limits = model.check();
     Outputs.requireNewCheckpoint("--out", out, model.folder());

@@ -70,6 +70,7 @@ class EvolveCommandTest {
     "--retain 4 --shots 2, --shots is for questions",
     "--retain 4 --merge gradient --length 32 --windows 1, --merge gradient needs at least 2 windows",
     "--retain 4 --cluster nowhere, nowhere",
+    "--retain 4 --cluster localhost:1 --workers 2, leave one out",
     "--retain 4 --start none.json, none.json"
   })
   void badOptionsAreRefusedBeforeAnyWork(String options, String message) {
