@@ -28,10 +28,10 @@ final class MergingOperators implements Operators {
   private static final double SIGMA_ROUTER_ELEMENT = 0.05;
   private static final double SIGMA_EXPERT_OWN = 0.05;
   private static final double SIGMA_EXPERT_OTHERS = 0.03;
-  private static final double SIGMA_EXPERT_ELEMENT = 0.004;
+  private static final double SIGMA_EXPERT_ELEMENT = 0.01;
   private static final double SIGMA_DECAY = 0.95;
   private static final double SMALL_NOISE = 0.3;
-  private static final int EVALUATIONS_PER_DIRECTION = 2;
+  private static final int EVALUATIONS_PER_DIRECTION = 3;
   private static final int NEIGHBOURS = 200;
   private static final int PARENTS = 8;
   private static final int CROSSOVERS = 50;

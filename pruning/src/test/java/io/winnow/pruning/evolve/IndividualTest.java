@@ -153,8 +153,7 @@ class IndividualTest {
     Individual individual = new Individual(List.of(PRUNING.groups().get(0), deep), 1);
     ExpertMerge shallow = PRUNING.groups().get(0);
     assertThat(space.merges(individual))
-        .containsExactlyEntriesOf(
-            new TreeMap<>(Map.of(1, shallow, 2, shallow, 5, deep, 7, deep)));
+        .containsExactlyEntriesOf(new TreeMap<>(Map.of(1, shallow, 2, shallow, 5, deep, 7, deep)));
     assertThatThrownBy(() -> space.withGroups(4).merges(individual))
         .isInstanceOf(InvalidInputException.class)
         .hasMessageContaining("has 2 groups");
