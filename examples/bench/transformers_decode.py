@@ -2,11 +2,12 @@
 
     python transformers_decode.py MODEL PROMPT_TOKENS TOKENS THREADS DTYPE [BATCH]
 
-Prints tokens per second of each implementation of the experts, as JSON. Measured with torch 2.13 and
+Prints tokens per second of each implementation of the experts (medians of 3 runs), as JSON. Measured with torch 2.13 and
 transformers 5.17; Winnow's own tests need no Python.
 """
 
 import json
+import statistics
 import sys
 import time
 
@@ -35,5 +36,5 @@ for experts in ("eager", "grouped_mm"):
     ).eval()
     ids = torch.randint(0, model.config.vocab_size, (batch, prompt), generator=torch.Generator().manual_seed(5))
     tokens_per_second(model, ids)  # To warm up.
-    speeds[experts] = round(max(tokens_per_second(model, ids) for _ in range(2)), 1)
+    speeds[experts] = round(statistics.median(tokens_per_second(model, ids) for _ in range(3)), 1)
 print(json.dumps(speeds))

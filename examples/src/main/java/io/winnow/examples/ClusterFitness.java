@@ -32,8 +32,9 @@ import org.jspecify.annotations.Nullable;
  *     });
  * }</pre>
  *
- * <p>What a worker was evaluating when it was lost is sent to another one. Members trust each
- * other: do not open their ports to strangers.
+ * <p>{@code winnow worker} and {@code winnow evolve --cluster} do it so. What a worker was
+ * evaluating when it was lost is sent to another one. Members trust each other: do not open their
+ * ports to strangers.
  */
 final class ClusterFitness {
   private static final String EXECUTOR = "winnow-fitness";
@@ -42,6 +43,8 @@ final class ClusterFitness {
 
   /** An individual may be lost with its worker this often. */
   private static final int RETRIES = 5;
+
+  private static final long CONNECT_MILLIS = 10_000;
 
   private ClusterFitness() {}
 
@@ -83,13 +86,23 @@ final class ClusterFitness {
    *
    * @param members {@code host:port} of workers
    * @return to be shut down by the caller
+   * @throws InvalidInputException if no worker answers within 10 seconds
    */
   static HazelcastInstance client(List<String> members) {
     ClientConfig config = new ClientConfig();
     config.setClusterName("winnow");
     config.setProperty("hazelcast.logging.type", "slf4j");
     config.getNetworkConfig().setAddresses(List.copyOf(members));
-    return HazelcastClient.newHazelcastClient(config);
+    config
+        .getConnectionStrategyConfig()
+        .getConnectionRetryConfig()
+        .setClusterConnectTimeoutMillis(CONNECT_MILLIS);
+    try {
+      return HazelcastClient.newHazelcastClient(config);
+    } catch (IllegalStateException e) {
+      throw new InvalidInputException(
+          "No worker answers at " + members + "; start 'winnow worker' there", e);
+    }
   }
 
   /**

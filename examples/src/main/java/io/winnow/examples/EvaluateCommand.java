@@ -98,7 +98,7 @@ final class EvaluateCommand implements Callable<Integer> {
   }
 
   private JsonObject text(Path text, SkipPolicy policy, ModelLimits limits) {
-    task.requireNone();
+    task.requireNone("--text is none");
     TokenSequences tokens =
         TokenFiles.windows(model.folder(), text, length, limits.maxPositions(), windows);
     try (Model loaded = model.load()) {

@@ -3,69 +3,100 @@ package io.winnow.examples;
 import ai.djl.Model;
 import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.JsonLines;
+import io.winnow.core.MoeModel;
 import io.winnow.core.TokenSequences;
-import io.winnow.core.evaluate.Perplexity;
-import io.winnow.pruning.evolve.Individual;
-import io.winnow.pruning.evolve.SearchSpace;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
+import java.util.function.ToDoubleFunction;
 import org.jspecify.annotations.Nullable;
 
-/**
- * What {@code winnow evolve} judges models by: the mean log-likelihood of a token of a text. This
- * is the place where other measures of the same file, and merging by gradients, plug in.
- */
-final class EvolutionTask {
-  private final TokenSequences windows;
+/** What {@code winnow evolve} judges models by. */
+sealed interface EvolutionTask extends AutoCloseable permits TextTask, QuestionTask {
+  /** Identifies the task: what a journal must have been written for. */
+  String digest();
 
-  private EvolutionTask(TokenSequences windows) {
-    this.windows = windows;
+  /** Identifies the text that the task consists of, for the checkpoint's provenance. */
+  String textDigest();
+
+  /**
+   * Returns the fitness of models, to be called by one thread per model at a time.
+   *
+   * @param models which ones; the function knows no other
+   */
+  ToDoubleFunction<MoeModel> measure(List<Model> models);
+
+  /** Returns the task's text to calibrate on, for an individual to start with. */
+  Calibration calibration();
+
+  /** Returns the windows to train merges on, which only text has. */
+  TokenSequences trainingText();
+
+  /** Returns the heads of the columns that {@link #describe} fills. */
+  String columns();
+
+  /** Says a fitness in the words of the task, beside that of what the search started from. */
+  String describe(double fitness, double start);
+
+  @Override
+  default void close() {}
+
+  /** Identifies a model and a task together. */
+  static String digest(MoeModel model, EvolutionTask task) {
+    return model.sourceDigest().orElse("unknown") + " " + task.digest();
   }
 
-  /** Reads the file of --task. */
+  /** Whether a file holds questions; else it is text. */
+  static boolean isQuestions(Path file) {
+    if (!file.toString().toLowerCase(Locale.ROOT).endsWith(".jsonl")
+        || !Files.isRegularFile(file)) {
+      return false;
+    }
+    List<JsonLines.Line> first = new ArrayList<>();
+    JsonLines.read(
+        file,
+        "{\"text\": \"...\"}, or a question",
+        line -> {
+          if (first.isEmpty()) {
+            first.add(line);
+          }
+        });
+    return !first.isEmpty()
+        && (first.get(0).json().has("choices") || first.get(0).json().has("prompt"));
+  }
+
+  /**
+   * Reads the file of --task.
+   *
+   * @param options what is said of questions
+   * @param gradients whether merges are to be trained on the task
+   */
   static EvolutionTask read(
-      Path model, Path file, @Nullable Integer length, int maxPositions, @Nullable Integer most) {
-    TokenSequences windows = TokenFiles.windows(model, file, length, maxPositions, most);
-    if (windows.length() < 2) {
+      Path model,
+      Path file,
+      TaskOptions options,
+      @Nullable Integer length,
+      int maxPositions,
+      @Nullable Integer most,
+      boolean gradients) {
+    if (!isQuestions(file)) {
+      options.requireNone(file + " is text");
+      TokenSequences windows = TokenFiles.windows(model, file, length, maxPositions, most);
+      return new TextTask(windows, gradients);
+    }
+    if (length != null || most != null) {
       throw new InvalidInputException(
-          "--length is " + windows.length() + "; a window needs at least 2 tokens");
+          "--length and --windows cut text, and " + file + " holds questions; leave them out");
     }
-    return new EvolutionTask(windows);
-  }
-
-  /** Identifies the task. */
-  String digest() {
-    return "log-likelihood " + windows.digest();
-  }
-
-  /** Returns what a model is worth; called by several threads, with a model each. */
-  double measure(Model model) {
-    return -Perplexity.of(model, windows).nll();
-  }
-
-  /** Returns the same text to calibrate on, for an individual to start with. */
-  Calibration calibration() {
-    long[][] ids = new long[windows.count()][];
-    for (int i = 0; i < ids.length; i++) {
-      ids[i] = windows.sequence(i);
+    if (gradients) {
+      throw new InvalidInputException(
+          "--merge gradient needs text, whose likelihood has gradients, and "
+              + file
+              + " holds questions; use --merge evolution, or text");
     }
-    return Calibration.ofTokens(ids);
-  }
-
-  /** Says a fitness in the words of the task. */
-  static String describe(double fitness) {
-    return String.format(
-        Locale.ROOT, "log-likelihood %.6f, perplexity %.4f", fitness, Math.exp(-fitness));
-  }
-
-  /** Refuses what does not plug in yet, before any work is done. */
-  static void requireGradients() {
-    throw new InvalidInputException(
-        "--merge gradient is not there yet; use --merge evolution or --merge none");
-  }
-
-  /** Trains the merge of the best pruned individual. */
-  Individual trainMerge(Model model, SearchSpace space, Individual pruned, long seed) {
-    throw new UnsupportedOperationException("requireGradients was not called");
+    return new QuestionTask(options.read(file), model, maxPositions);
   }
 }

@@ -1,8 +1,14 @@
 package io.winnow.examples;
 
 import ai.djl.Model;
+import com.google.gson.JsonArray;
+import com.google.gson.JsonObject;
+import com.hazelcast.core.HazelcastInstance;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
+import io.winnow.core.Provenance;
+import io.winnow.core.TokenSequences;
+import io.winnow.core.decoder.MergeTraining;
 import io.winnow.core.decoder.MoeModels;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningPlan;
@@ -15,14 +21,13 @@ import io.winnow.pruning.evolve.SearchLimit;
 import io.winnow.pruning.evolve.SearchSpace;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Locale;
-import java.util.Map;
-import java.util.Objects;
+import java.util.TreeMap;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.function.ToDoubleFunction;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -39,7 +44,10 @@ import picocli.CommandLine.Option;
       "",
       "Example: 8 -> 4 experts a layer, for code:",
       "  winnow evolve --model Mixtral-8x7B --task code.txt --retain 4 \\",
-      "      --journal search --out Mixtral-8x7B-code"
+      "      --journal search --out Mixtral-8x7B-code",
+      "The same for questions, and with 1 expert per token:",
+      "  winnow evolve --model Mixtral-8x7B --task arc.jsonl --retain 4 --active 1 \\",
+      "      --out Mixtral-8x7B-arc"
     })
 final class EvolveCommand implements Callable<Integer> {
   /** How the others merge into the experts that stay. */
@@ -49,28 +57,15 @@ final class EvolveCommand implements Callable<Integer> {
     none
   }
 
+  /** Training by gradients chooses its step by one window of so many. */
+  private static final int VALIDATION_SHARE = 8;
+
+  /** So that no worker waits for the next individual. */
+  private static final int SENT_AHEAD = 2;
+
   @Mixin private ModelOptions model;
 
-  @Option(
-      names = "--task",
-      required = true,
-      paramLabel = "FILE",
-      description =
-          "text whose log-likelihood counts: .txt, .jsonl (field 'text'), or .safetensors with"
-              + " token ids ('input_ids')")
-  private Path task;
-
-  @Option(
-      names = "--length",
-      paramLabel = "L",
-      description = "tokens per window (default: 2048, or the model's positions if fewer)")
-  private @Nullable Integer length;
-
-  @Option(
-      names = "--windows",
-      paramLabel = "N",
-      description = "use the first N windows (default: all)")
-  private @Nullable Integer windows;
+  @Mixin private TaskFileOptions task;
 
   @Option(
       names = "--retain",
@@ -95,7 +90,9 @@ final class EvolveCommand implements Callable<Integer> {
       names = "--merge",
       paramLabel = "HOW",
       defaultValue = "evolution",
-      description = "evolution, gradient or none (default: ${DEFAULT-VALUE})")
+      description =
+          "evolution, gradient (text only: trains on 7 of 8 windows, chooses by the others) or none"
+              + " (default: ${DEFAULT-VALUE})")
   private Merge merge;
 
   @Option(
@@ -116,8 +113,9 @@ final class EvolveCommand implements Callable<Integer> {
       names = "--start",
       paramLabel = "FILE.json",
       description =
-          "a plan of 'winnow prune --plan' to start with (default: NAEE's choice on the task)")
-  private @Nullable Path start;
+          "a plan of 'winnow prune --plan' to start with; may be given several times (default:"
+              + " NAEE's choice on the task)")
+  private List<Path> start = new ArrayList<>();
 
   @Option(
       names = "--seed",
@@ -141,6 +139,15 @@ final class EvolveCommand implements Callable<Integer> {
       description = "models to try at a time, each in memory (default: ${DEFAULT-VALUE})")
   private int workers;
 
+  @Option(
+      names = "--cluster",
+      split = ",",
+      paramLabel = "HOST:PORT",
+      description =
+          "processes of 'winnow worker' that try the models in place of this one, separated by"
+              + " commas; they must have the same --model, --dtype and --task")
+  private List<String> cluster = new ArrayList<>();
+
   @Option(names = "--out", required = true, paramLabel = "DIR", description = "folder to write")
   private Path out;
 
@@ -152,30 +159,33 @@ final class EvolveCommand implements Callable<Integer> {
     requireAtLeast("--workers", workers, 1);
     requireAtLeast("--evaluations", evaluations, 1);
     requireAtLeast("--merge-evaluations", mergeEvaluations, 1);
-    if (windows != null) {
-      requireAtLeast("--windows", windows, 1);
+    task.check();
+    cluster.forEach(member -> WorkerCommand.address("--cluster", member));
+    if (!cluster.isEmpty() && workers > 1) {
+      throw new InvalidInputException(
+          "--workers are models of this process, and --cluster tries them in others; leave one out");
     }
     Outputs.requireFile("--report", report, out);
     ModelLimits limits = model.check();
     Outputs.requireNewCheckpoint("--out", out, model.folder());
-    if (active == null) {
-      limits.checkRetain(retain);
-    }
-    PruningPlan given = start == null ? null : PruningPlan.read(start);
-    if (merge == Merge.gradient) {
-      EvolutionTask.requireGradients();
-    }
-    EvolutionTask measured =
-        EvolutionTask.read(model.folder(), task, length, limits.maxPositions(), windows);
+    limits.checkRetain(retain, active);
+    List<PruningPlan> plans = start.stream().map(PruningPlan::read).toList();
     List<Model> models = new ArrayList<>();
     ExecutorService executor = Executors.newFixedThreadPool(workers);
-    try {
+    try (EvolutionTask measured = task.read(model.folder(), limits, merge == Merge.gradient)) {
       for (int i = 0; i < workers; i++) {
         models.add(model.load());
       }
-      double full = measured.measure(models.get(0));
-      EvolutionReport found = search(models, executor, measured, given);
-      write(models.get(0), full, measured, found);
+      SearchSpace space = space(MoeModel.of(models.get(0)));
+      plans.forEach(space::individual);
+      ToDoubleFunction<MoeModel> fitness = measured.measure(models);
+      double full = fitness.applyAsDouble(MoeModel.of(models.get(0)));
+      EvolutionReport found = search(models, executor, space, measured, fitness, plans);
+      Result result =
+          merge == Merge.gradient
+              ? trained(models.get(0), found, measured)
+              : new Result(space, found.best().individual(), null);
+      write(models.get(0), full, measured, fitness, found, result);
     } finally {
       executor.shutdownNow();
       models.forEach(Model::close);
@@ -189,32 +199,38 @@ final class EvolveCommand implements Callable<Integer> {
     }
   }
 
+  /** What is written: an individual of a space, and how it was trained if it was. */
+  private record Result(
+      SearchSpace space, Individual individual, MergeTraining.@Nullable Result training) {}
+
+  private SearchSpace space(MoeModel block) {
+    SearchSpace space =
+        active == null ? SearchSpace.of(block, retain) : SearchSpace.of(block, retain, active);
+    return groups == null ? space : space.withGroups(groups);
+  }
+
   private EvolutionReport search(
       List<Model> models,
       ExecutorService executor,
+      SearchSpace space,
       EvolutionTask measured,
-      @Nullable PruningPlan given) {
+      ToDoubleFunction<MoeModel> measure,
+      List<PruningPlan> plans) {
     MoeModel first = MoeModel.of(models.get(0));
-    SearchSpace space =
-        active == null ? SearchSpace.of(first, retain) : SearchSpace.of(first, retain, active);
-    if (groups != null) {
-      space = space.withGroups(groups);
-    }
-    String source = first.sourceDigest().orElse("unknown");
-    List<Individual> from = start(models.get(0), space, measured, given);
-    Map<MoeModel, Model> byBlock = new IdentityHashMap<>();
+    List<Individual> from =
+        plans.isEmpty()
+            ? start(models.get(0), space, measured)
+            : plans.stream().map(space::individual).distinct().toList();
     List<MergedModel> merged = new ArrayList<>();
-    for (Model one : models) {
-      byBlock.put(MoeModel.of(one), one);
-      merged.add(MergedModel.of(MoeModel.of(one), space));
-    }
+    models.forEach(one -> merged.add(MergedModel.of(MoeModel.of(one), space)));
+    String digest = EvolutionTask.digest(first, measured);
+    HazelcastInstance client = cluster.isEmpty() ? null : ClusterFitness.client(cluster);
     try {
       Fitness fitness =
-          Fitness.ofModels(
-              source + " " + measured.digest(),
-              executor,
-              merged,
-              block -> measured.measure(Objects.requireNonNull(byBlock.get(block))));
+          client == null
+              ? Fitness.ofModels(digest, executor, merged, measure)
+              : ClusterFitness.of(
+                  client, digest, client.getCluster().getMembers().size() + SENT_AHEAD);
       EvolveProgress progress =
           new EvolveProgress(evaluations, merge == Merge.evolution ? mergeEvaluations : 0);
       EvolutionReport found =
@@ -233,14 +249,13 @@ final class EvolveCommand implements Callable<Integer> {
       return found;
     } finally {
       merged.forEach(MergedModel::close);
+      if (client != null) {
+        client.shutdown();
+      }
     }
   }
 
-  private List<Individual> start(
-      Model loaded, SearchSpace space, EvolutionTask measured, @Nullable PruningPlan given) {
-    if (given != null) {
-      return List.of(space.individual(given));
-    }
+  private List<Individual> start(Model loaded, SearchSpace space, EvolutionTask measured) {
     if (space.groups() < space.layers().size()
         || retain < MoeModel.of(loaded).moeLayers().get(0).routing().topK()) {
       return List.of(); // NAEE chooses for each layer alone, and not fewer than a token selects.
@@ -254,27 +269,64 @@ final class EvolveCommand implements Callable<Integer> {
                 .plan()));
   }
 
-  private void write(Model loaded, double full, EvolutionTask measured, EvolutionReport found)
-      throws Exception {
-    Individual best = found.best().individual();
-    if (merge == Merge.gradient) {
-      best = measured.trainMerge(loaded, found.space(), best, seed);
+  /** Trains the merge of the best pruned individual, in float32, each layer for itself. */
+  private Result trained(Model loaded, EvolutionReport found, EvolutionTask measured) {
+    TokenSequences text = measured.trainingText();
+    int training = text.count() - Math.max(1, text.count() / VALIDATION_SHARE);
+    MergeTraining.Result result;
+    try (Model twin = model.isFloat32() ? null : model.loadFloat32()) {
+      result =
+          MergeTraining.builder()
+              .optTopK(found.space().topK())
+              .optSeed(seed)
+              .optProgress(new ConsoleProgress())
+              .build()
+              .run(
+                  twin == null ? loaded : twin,
+                  found.space().merges(found.best().individual()),
+                  text.slice(0, training),
+                  text.slice(training, text.count()));
     }
+    SearchSpace space = found.space().withGroups(found.space().layers().size());
+    return new Result(
+        space,
+        new Individual(List.copyOf(new TreeMap<>(result.merges()).values()), space.topK()),
+        result);
+  }
+
+  private void write(
+      Model loaded,
+      double full,
+      EvolutionTask measured,
+      ToDoubleFunction<MoeModel> fitness,
+      EvolutionReport found,
+      Result result)
+      throws Exception {
     MoeModel block = MoeModel.of(loaded);
-    MergedModel.of(block, found.space()).apply(best); // And leaves it so: this is what is written.
-    block.recordProvenance(found.provenance());
+    MergedModel.of(block, result.space()).apply(result.individual()); // And leaves it so.
+    block.recordProvenance(
+        new Provenance(
+            merge == Merge.gradient ? "eep-gradient" : found.provenance().method(),
+            measured.textDigest(),
+            seed,
+            found.provenance().source()));
+    double from =
+        found.start().isEmpty() || !Double.isFinite(found.start().get(0).fitness())
+            ? full
+            : found.start().get(0).fitness();
     StringBuilder table = new StringBuilder();
-    line(table, "full model", full);
-    found.start().forEach(one -> line(table, "start", one.fitness()));
+    table.append(String.format("%-12s  %s%n", "", measured.columns()));
+    line(table, "full model", measured.describe(full, from));
+    found.start().forEach(one -> line(table, "start", measured.describe(one.fitness(), from)));
     if (found.pruned() != null) {
-      line(table, "pruned", found.pruned().fitness());
+      line(table, "pruned", measured.describe(found.pruned().fitness(), from));
     }
     if (merge != Merge.none) {
-      line(table, "merged", measured.measure(loaded));
+      line(table, "merged", measured.describe(fitness.applyAsDouble(block), from));
     }
     MoeModels.save(loaded, out, new ConsoleProgress());
     if (report != null) {
-      found.write(report);
+      Json.write(report, json(found, result));
     }
     System.out.print(table);
     System.out.printf(
@@ -283,10 +335,38 @@ final class EvolveCommand implements Callable<Integer> {
         found.pruningEvaluations(),
         found.mergingEvaluations(),
         found.time().toMillis() / 1000.0);
+    if (result.training() != null) {
+      System.out.printf(
+          "Step %d of the training was the best on its validation text%n",
+          result.training().step());
+    }
     System.out.println("Written to " + out);
   }
 
-  private static void line(StringBuilder table, String what, double fitness) {
-    table.append(String.format(Locale.ROOT, "%-10s  %s%n", what, EvolutionTask.describe(fitness)));
+  private static JsonObject json(EvolutionReport found, Result result) {
+    JsonObject json = found.toJson();
+    if (result.training() != null) {
+      JsonObject training = new JsonObject();
+      training.addProperty("step", result.training().step());
+      training.addProperty("validation_loss", result.training().validationLoss());
+      JsonArray history = new JsonArray();
+      for (MergeTraining.Measurement measurement : result.training().history()) {
+        JsonObject one = new JsonObject();
+        one.addProperty("step", measurement.step());
+        one.addProperty(
+            "training_loss",
+            Double.isNaN(measurement.trainingLoss()) ? null : measurement.trainingLoss());
+        one.addProperty("validation_loss", measurement.validationLoss());
+        history.add(one);
+      }
+      training.add("history", history);
+      training.add("individual", result.individual().toJson());
+      json.add("training", training);
+    }
+    return json;
+  }
+
+  private static void line(StringBuilder table, String what, String fitness) {
+    table.append(String.format("%-12s  %s%n", what, fitness));
   }
 }

@@ -5,6 +5,7 @@ import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.checkpoint.CheckpointConfig;
 import java.nio.file.Path;
 import java.util.OptionalInt;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What a checkpoint's configuration says of a command's numbers before any weight is read. What it
@@ -22,6 +23,23 @@ record ModelLimits(OptionalInt experts, OptionalInt topK, int maxPositions) {
         config.optInt("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"),
         config.optInt("num_experts_per_tok", "moe_k"),
         config.intOr(Integer.MAX_VALUE, "max_position_embeddings"));
+  }
+
+  /**
+   * Checks what is to be retained, and the experts per token.
+   *
+   * @param active null for as many as the model's own
+   */
+  void checkRetain(int retain, @Nullable Integer active) {
+    if (active == null) {
+      checkRetain(retain);
+    } else if (active < 1 || active > retain || retain > experts.orElse(retain)) {
+      throw new InvalidInputException(
+          String.format(
+              "--retain is %d and --active %d, but a layer has %d experts; use 1 <= active <= retain"
+                  + " <= %d",
+              retain, active, experts.orElse(retain), experts.orElse(retain)));
+    }
   }
 
   void checkRetain(int retain) {

@@ -79,9 +79,22 @@ final class ModelOptions {
     return ModelLimits.of(model);
   }
 
+  boolean isFloat32() {
+    return type() == DataType.FLOAT32;
+  }
+
   Model load() {
+    return load(type());
+  }
+
+  /** Loads the model in float32, whatever --dtype says. */
+  Model loadFloat32() {
+    return load(DataType.FLOAT32);
+  }
+
+  private Model load(DataType as) {
     return MoeModels.loader(model)
-        .optDataType(type())
+        .optDataType(as)
         .optDevice(device())
         .optProgress(new ConsoleProgress())
         .load();

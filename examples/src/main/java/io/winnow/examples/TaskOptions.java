@@ -1,6 +1,7 @@
 package io.winnow.examples;
 
 import ai.djl.Model;
+import com.google.common.hash.Hashing;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
@@ -15,13 +16,16 @@ import io.winnow.core.evaluate.OpenQuestion;
 import io.winnow.core.evaluate.OpenResult;
 import io.winnow.core.evaluate.Question;
 import io.winnow.core.generate.GenerationConfig;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
-/** The options of {@code winnow evaluate --tasks}, and what they do. */
+/** The options of {@code winnow evaluate --tasks} and {@code winnow evolve}, and what they do. */
 final class TaskOptions {
   private static final int DEFAULT_MAX_TOKENS = 256;
 
@@ -71,16 +75,38 @@ final class TaskOptions {
       description = "questions computed together (default: 16)")
   private @Nullable Integer batch;
 
-  /** What is to be evaluated, read and checked before the model is loaded. */
+  /**
+   * What is to be evaluated, read and checked before the model is loaded.
+   *
+   * @param digest identifies questions and options
+   */
   record Plan(
       List<Question> questions,
       String fewShot,
       GenerationConfig config,
       AnswerMatcher matcher,
-      @Nullable Integer batch) {}
+      @Nullable Integer batch,
+      String digest) {
+    List<MultipleChoiceQuestion> choices() {
+      return questions.stream().map(MultipleChoiceQuestion.class::cast).toList();
+    }
 
-  /** Refuses options that mean nothing without --tasks. */
-  void requireNone() {
+    List<OpenQuestion> open() {
+      return questions.stream().map(OpenQuestion.class::cast).toList();
+    }
+
+    Evaluator evaluator(Model model, TextTokenizer tokenizer) {
+      Evaluator evaluator = Evaluator.of(model, tokenizer);
+      return batch == null ? evaluator : evaluator.withBatch(batch);
+    }
+  }
+
+  /**
+   * Refuses options that mean nothing without questions.
+   *
+   * @param why why there are none
+   */
+  void requireNone(String why) {
     String given =
         fewShot != null
             ? "--few-shot"
@@ -94,7 +120,7 @@ final class TaskOptions {
                             ? "--stop"
                             : maxTokens != null ? "--max-tokens" : batch != null ? "--batch" : null;
     if (given != null) {
-      throw new InvalidInputException(given + " needs --tasks; leave it out with --text");
+      throw new InvalidInputException(given + " is for questions, and " + why + "; leave it out");
     }
   }
 
@@ -116,7 +142,16 @@ final class TaskOptions {
               + " holds multiple-choice questions, for which nothing is generated; leave out"
               + " --extract, --normalize, --stop and --max-tokens");
     }
-    return new Plan(questions, prefix(), config(), matcher(), batch);
+    String prefix = prefix();
+    return new Plan(questions, prefix, config(), matcher(), batch, digest(questions, prefix));
+  }
+
+  private String digest(List<Question> questions, String prefix) {
+    String all =
+        Stream.of(questions, prefix, extract, normalize, stop, maxTokens, batch)
+            .map(String::valueOf)
+            .collect(Collectors.joining("\0"));
+    return "sha256:" + Hashing.sha256().hashString(all, StandardCharsets.UTF_8);
   }
 
   private String prefix() {
@@ -152,18 +187,14 @@ final class TaskOptions {
 
   /** Evaluates a model, prints a table, and returns the result for a file. */
   static JsonObject evaluate(Plan plan, Model model, TextTokenizer tokenizer) {
-    Evaluator evaluator = Evaluator.of(model, tokenizer);
-    if (plan.batch() != null) {
-      evaluator = evaluator.withBatch(plan.batch());
-    }
+    Evaluator evaluator = plan.evaluator(model, tokenizer);
     return plan.questions().get(0) instanceof MultipleChoiceQuestion
         ? choices(plan, evaluator)
         : open(plan, evaluator);
   }
 
   private static JsonObject choices(Plan plan, Evaluator evaluator) {
-    List<MultipleChoiceQuestion> questions =
-        plan.questions().stream().map(MultipleChoiceQuestion.class::cast).toList();
+    List<MultipleChoiceQuestion> questions = plan.choices();
     MultipleChoiceResult result =
         evaluator.evaluate(
             evaluator.prepareChoices(questions, plan.fewShot()), new ConsoleProgress());
@@ -189,7 +220,7 @@ final class TaskOptions {
   }
 
   private static JsonObject open(Plan plan, Evaluator evaluator) {
-    List<OpenQuestion> questions = plan.questions().stream().map(OpenQuestion.class::cast).toList();
+    List<OpenQuestion> questions = plan.open();
     OpenResult result =
         evaluator.evaluate(
             evaluator.prepareOpen(questions, plan.fewShot()),

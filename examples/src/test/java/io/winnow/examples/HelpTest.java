@@ -10,7 +10,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** {@code --help} and {@code --version}. */
 class HelpTest {
   private static final String COMMANDS =
-      ",demo,prune,apply,evolve,evaluate,forward,generate,bench,bench search";
+      ",demo,prune,apply,evolve,worker,evaluate,forward,generate,bench,bench search";
 
   private static Object[] args(String command, String option) {
     return (command + " " + option).strip().split(" ");
@@ -42,7 +42,17 @@ class HelpTest {
 
   @ParameterizedTest
   @ValueSource(
-      strings = {"demo", "prune", "apply", "evolve", "evaluate", "forward", "generate", "bench"})
+      strings = {
+        "demo",
+        "prune",
+        "apply",
+        "evolve",
+        "worker",
+        "evaluate",
+        "forward",
+        "generate",
+        "bench"
+      })
   void theHelpNamesEveryCommandAndTheExitCodes(String command) {
     assertThat(Cli.succeed("--help").out()).contains("\n  " + command, "Exit code");
   }

@@ -40,13 +40,17 @@ final class SkipCalibration {
     calibration.checkFits(model.vocabularySize(), model.maxPositions());
     for (MoeLayerView layer : model.moeLayers()) {
       if (layer.routing().topK() < 2) {
-        throw new InvalidInputException(
-            "Every token selects one expert in layer "
-                + layer.layerIndex()
-                + ", which is never skipped; there is nothing to calibrate");
+        throw oneExpert(layer);
       }
       BetaSkipPolicy.checkRouting(rule, layer);
     }
+  }
+
+  private static InvalidInputException oneExpert(MoeLayerView layer) {
+    return new InvalidInputException(
+        "Every token selects one expert in layer "
+            + layer.layerIndex()
+            + ", which is never skipped; there is nothing to calibrate");
   }
 
   BetaSkipPolicy policy() {
@@ -63,6 +67,9 @@ final class SkipCalibration {
             @Override
             public RoutingDecision onRouting(
                 MoeLayerView layer, float[] logits, RoutingDecision decision) {
+              if (decision.topK() < 2) { // A merge with a lower top-k is applied to the layer.
+                throw oneExpert(layer);
+              }
               add(ratios.computeIfAbsent(layer.layerIndex(), i -> new ArrayList<>()), decision);
               return decision;
             }

@@ -10,8 +10,11 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import io.winnow.core.Calibration;
+import io.winnow.core.ExpertMerge;
 import io.winnow.core.Fixtures;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.MergeableMoeLayer;
+import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.RandomCheckpoint;
 import io.winnow.core.Routing;
@@ -291,6 +294,23 @@ class SkipPolicyTest {
                       routed(SoftmaxRouting.of(2, true), 4, 1, 1)))
           .isInstanceOf(InvalidInputException.class)
           .hasMessageContaining("layer 7");
+    }
+  }
+
+  @Test
+  void aMergeWithOneExpertPerTokenLeavesNothingToCalibrate() {
+    Calibration calibration = Fixtures.naeeCalibration("code");
+    try (Model model = MoeModels.load(Fixtures.TINY_MIXTRAL, Device.cpu())) {
+      for (MoeLayerView layer : MoeModel.of(model).moeLayers()) {
+        ((MergeableMoeLayer) layer).applyMerge(ExpertMerge.ofRetained(8, 0, 1, 2, 3), 1);
+      }
+      assertThatThrownBy(() -> SkipPolicy.calibrate(model, calibration))
+          .isInstanceOf(InvalidInputException.class)
+          .hasMessageContaining("Every token selects one expert in layer 0");
+      for (MoeLayerView layer : MoeModel.of(model).moeLayers()) {
+        ((MergeableMoeLayer) layer).applyMerge(ExpertMerge.ofRetained(8, 0, 1, 2, 3), 2);
+      }
+      assertThat(SkipPolicy.calibrate(model, calibration).betas()).hasSize(4);
     }
   }
 }

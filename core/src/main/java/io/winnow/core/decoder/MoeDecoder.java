@@ -513,7 +513,8 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
                 values[i], i % shape.get(1), i / shape.get(1), vocabularySize()));
       }
     }
-    return scratch.create(values, shape);
+    boolean usable = type == DataType.INT64 && inputIds.getDevice().equals(scratch.getDevice());
+    return usable ? inputIds : scratch.create(values, shape);
   }
 
   @Override

@@ -14,19 +14,24 @@ import java.util.stream.IntStream;
  * independent; mutation adds Gaussian noise to each element, crossover mixes the rows of two
  * parents.
  *
- * <p>Three things are added to the paper. Noise of W_EM has a part that a whole row shares, because
- * experts are alike, so that the fitness depends most on how much of all of them a row holds. A
- * {@link Surrogate} recombines everything evaluated: the point where it expects most is evaluated,
- * and mutants of points between the best and that one. W_RM stays at 0 or above: a negative score
- * could make the sum that the top-k is divided by negative, which on other text than the search's
- * means nonsense.
+ * <p>Three things are added to the paper. Mutation begins in few directions: how much a row of W_EM
+ * holds of the expert it started from, how much of all others together, and by how much its score
+ * counts. Experts are alike, so that these decide most; and few directions are learned from few
+ * evaluations, and carry over to other text. Noise of each element, the paper's mutation, follows
+ * when they have been evaluated a few times each. A {@link Surrogate} recombines everything
+ * evaluated: the point where it expects most is evaluated, and mutants of points between the best
+ * and that one. W_RM stays at 0 or above: a negative score could make the sum that the top-k is
+ * divided by negative, which on other text than the search's means nonsense.
  */
 final class MergingOperators implements Operators {
-  private static final double SIGMA_ROUTER = 0.05;
-  private static final double SIGMA_EXPERT = 0.01;
-  private static final double SIGMA_EXPERT_ROW = 0.015;
-  private static final double SIGMA_DECAY = 0.97;
+  private static final double SIGMA_ROUTER_OWN = 0.15;
+  private static final double SIGMA_ROUTER_ELEMENT = 0.05;
+  private static final double SIGMA_EXPERT_OWN = 0.05;
+  private static final double SIGMA_EXPERT_OTHERS = 0.03;
+  private static final double SIGMA_EXPERT_ELEMENT = 0.01;
+  private static final double SIGMA_DECAY = 0.95;
   private static final double SMALL_NOISE = 0.3;
+  private static final int EVALUATIONS_PER_DIRECTION = 3;
   private static final int NEIGHBOURS = 200;
   private static final int PARENTS = 8;
   private static final int CROSSOVERS = 50;
@@ -34,12 +39,10 @@ final class MergingOperators implements Operators {
   private static final int STEPS = 60;
   private static final double SMALLEST_STEP = 1e-4;
 
-  /** Weights of features: what a change of an element, and of a row's sum, means to the fitness. */
-  private static final double ROUTER = 0.1;
+  /** How much a standard deviation of an element's noise counts beside one of a direction's. */
+  private static final double ELEMENT = 0.3;
 
-  private static final double EXPERT = 1;
-  private static final double EXPERT_ROW = 0.3;
-  private static final double[] SCALES = {0.18, 0.08, 0.02, 0.005, 0.5, 2};
+  private static final double[] SCALES = {300, 70, 20, 1200, 5000};
 
   /** How far from the best to the expected best, by place in the generation. */
   private static final double[] FRACTIONS = {1, 1, 0.7, 1, 1, 1.3, 1, 1, 1, 1};
@@ -49,11 +52,41 @@ final class MergingOperators implements Operators {
   private final int rows;
   private final int columns;
 
+  /** By row of W_EM and W_RM the unit vector of what it started from, and that of all others. */
+  private final double[] own;
+
+  private final double[] others;
+
   MergingOperators(SearchSpace space, List<Individual> start) {
     this.space = space;
     this.start = List.copyOf(start);
     rows = 2 * space.groups() * space.retained();
     columns = space.numExperts();
+    own = flatten(start.get(0));
+    others = new double[own.length];
+    for (int row = 0; row < rows; row++) {
+      int from = row * columns;
+      normalize(own, from);
+      double sum = 0;
+      for (int i = from; i < from + columns; i++) {
+        sum += own[i];
+      }
+      for (int i = from; i < from + columns; i++) {
+        others[i] = 1 - sum * own[i];
+      }
+      normalize(others, from);
+    }
+  }
+
+  private void normalize(double[] vectors, int from) {
+    double norm = 0;
+    for (int i = from; i < from + columns; i++) {
+      norm += vectors[i] * vectors[i];
+    }
+    norm = Math.sqrt(norm);
+    for (int i = from; i < from + columns; i++) {
+      vectors[i] = norm > 1e-6 ? vectors[i] / norm : 0;
+    }
   }
 
   @Override
@@ -65,7 +98,7 @@ final class MergingOperators implements Operators {
       start.stream().limit(count).forEach(chosen::add);
       double[] first = flatten(start.get(0));
       while (chosen.size() < count) {
-        chosen.add(individual(plusNoise(first, 1, random)));
+        chosen.add(individual(plusNoise(first, 1, false, random)));
       }
     } else {
       propose(history, count, random, seen, chosen);
@@ -93,20 +126,22 @@ final class MergingOperators implements Operators {
             neighbours.stream().mapToDouble(one -> one.evaluated().fitness()).toArray(),
             SCALES);
     double sigma = Math.max(0.1, StrictMath.pow(SIGMA_DECAY, (double) history.size() / count));
+    boolean byElement = history.size() >= EVALUATIONS_PER_DIRECTION * 3 * rows / 2;
     double[] expected = ascend(best, surrogate, sigma);
     for (int place = 0; chosen.size() < count; place++) {
       double[] child;
       if (place == 0) {
         child = expected;
       } else if (place % FRACTIONS.length == CROSSOVER_PLACE) {
-        child = crossover(history, surrogate, sigma, random);
+        child = crossover(history, surrogate, sigma, byElement, random);
       } else {
         double fraction = FRACTIONS[place % FRACTIONS.length];
         double[] between = new double[best.length];
         for (int i = 0; i < between.length; i++) {
           between[i] = best[i] + fraction * (expected[i] - best[i]);
         }
-        child = plusNoise(between, sigma * (place % 2 == 1 ? SMALL_NOISE : 1), random);
+        double noise = sigma * (place % 2 == 1 ? SMALL_NOISE : 1);
+        child = plusNoise(between, noise, byElement, random);
       }
       Individual individual = individual(child);
       if (!seen.contains(individual)) {
@@ -124,7 +159,11 @@ final class MergingOperators implements Operators {
 
   /** The most promising of many children of two good parents, with a little noise. */
   private double[] crossover(
-      List<EvaluatedIndividual> history, Surrogate surrogate, double sigma, Random random) {
+      List<EvaluatedIndividual> history,
+      Surrogate surrogate,
+      double sigma,
+      boolean byElement,
+      Random random) {
     List<double[]> parents =
         IntStream.range(0, history.size())
             .boxed()
@@ -148,7 +187,7 @@ final class MergingOperators implements Operators {
         bestMean = mean;
       }
     }
-    return plusNoise(best, SMALL_NOISE * sigma, random);
+    return plusNoise(best, SMALL_NOISE * sigma, byElement, random);
   }
 
   /** Climbs from the best to where the surrogate expects most, in steps of the noise's shape. */
@@ -182,18 +221,32 @@ final class MergingOperators implements Operators {
     return at;
   }
 
-  private double[] plusNoise(double[] at, double sigma, Random random) {
+  private double[] plusNoise(double[] at, double sigma, boolean byElement, Random random) {
     double[] child = at.clone();
     for (int row = 0; row < rows; row++) {
-      boolean router = isRouter(row);
-      double shared = router ? 0 : SIGMA_EXPERT_ROW * random.nextGaussian();
-      for (int column = 0; column < columns; column++) {
-        double own = (router ? SIGMA_ROUTER : SIGMA_EXPERT) * random.nextGaussian();
-        child[row * columns + column] += sigma * (shared + own);
+      double ofOwn = sigma * sigmaOwn(row) * random.nextGaussian();
+      double ofOthers = sigma * sigmaOthers(row) * random.nextGaussian();
+      for (int i = row * columns; i < (row + 1) * columns; i++) {
+        child[i] += ofOwn * own[i] + ofOthers * others[i];
+        if (byElement) {
+          child[i] += sigma * sigmaElement(row) * random.nextGaussian();
+        }
       }
     }
     clampRouter(child);
     return child;
+  }
+
+  private double sigmaOwn(int row) {
+    return isRouter(row) ? SIGMA_ROUTER_OWN : SIGMA_EXPERT_OWN;
+  }
+
+  private double sigmaOthers(int row) {
+    return isRouter(row) ? 0 : SIGMA_EXPERT_OTHERS;
+  }
+
+  private double sigmaElement(int row) {
+    return isRouter(row) ? SIGMA_ROUTER_ELEMENT : SIGMA_EXPERT_ELEMENT;
   }
 
   private void clampRouter(double[] elements) {
@@ -206,50 +259,75 @@ final class MergingOperators implements Operators {
 
   /** The covariance of the noise times a vector. */
   private double[] spread(double[] gradient) {
-    double[] result = new double[gradient.length];
-    for (int row = 0; row < rows; row++) {
-      double own = isRouter(row) ? SIGMA_ROUTER : SIGMA_EXPERT;
-      double shared =
-          isRouter(row) ? 0 : SIGMA_EXPERT_ROW * SIGMA_EXPERT_ROW * rowSum(gradient, row);
-      for (int i = row * columns; i < (row + 1) * columns; i++) {
-        result[i] = own * own * gradient[i] + shared;
-      }
-    }
-    return result;
+    return elements(features(gradient, true), true);
   }
 
-  private double rowSum(double[] elements, int row) {
-    double sum = 0;
-    for (int i = row * columns; i < (row + 1) * columns; i++) {
-      sum += elements[i];
-    }
-    return sum;
-  }
-
-  /** Weighted elements, then the weighted sum of each row of W_EM. */
   private double[] features(double[] elements) {
-    double[] features = new double[elements.length + rows];
+    return features(elements, false);
+  }
+
+  private double[] elements(double[] features) {
+    return elements(features, false);
+  }
+
+  /**
+   * Row by row what is held of its own and of the others, and what remains: in units of their
+   * noise, so that directions count alike; or times it.
+   */
+  private double[] features(double[] elements, boolean times) {
+    double[] features = new double[elements.length + 2 * rows];
     for (int row = 0; row < rows; row++) {
-      double weight = isRouter(row) ? ROUTER : EXPERT;
-      for (int i = row * columns; i < (row + 1) * columns; i++) {
-        features[i] = weight * elements[i];
+      int from = row * columns;
+      double ofOwn = dot(elements, own, from);
+      double ofOthers = dot(elements, others, from);
+      double element = elementUnit(row, times);
+      for (int i = from; i < from + columns; i++) {
+        features[i] = element * (elements[i] - ofOwn * own[i] - ofOthers * others[i]);
       }
-      features[elements.length + row] = isRouter(row) ? 0 : EXPERT_ROW * rowSum(elements, row);
+      features[elements.length + 2 * row] = ofOwn * ownUnit(row, times);
+      features[elements.length + 2 * row + 1] = ofOthers * othersUnit(row, times);
     }
     return features;
   }
 
-  /** The gradient by the elements, of one by the features. */
-  private double[] elements(double[] features) {
-    double[] gradient = new double[rows * columns];
+  /** The transposed of {@link #features(double[], boolean)}. */
+  private double[] elements(double[] features, boolean times) {
+    double[] elements = new double[rows * columns];
     for (int row = 0; row < rows; row++) {
-      double weight = isRouter(row) ? ROUTER : EXPERT;
-      double shared = isRouter(row) ? 0 : EXPERT_ROW * features[gradient.length + row];
-      for (int i = row * columns; i < (row + 1) * columns; i++) {
-        gradient[i] = weight * features[i] + shared;
+      int from = row * columns;
+      double element = elementUnit(row, times);
+      double ofOwn =
+          features[elements.length + 2 * row] * ownUnit(row, times)
+              - element * dot(features, own, from);
+      double ofOthers =
+          features[elements.length + 2 * row + 1] * othersUnit(row, times)
+              - element * dot(features, others, from);
+      for (int i = from; i < from + columns; i++) {
+        elements[i] = element * features[i] + ofOwn * own[i] + ofOthers * others[i];
       }
     }
-    return gradient;
+    return elements;
+  }
+
+  private double ownUnit(int row, boolean times) {
+    return times ? sigmaOwn(row) : 1 / sigmaOwn(row);
+  }
+
+  private double othersUnit(int row, boolean times) {
+    double sigma = sigmaOthers(row);
+    return sigma == 0 ? elementUnit(row, times) : times ? sigma : 1 / sigma;
+  }
+
+  private double elementUnit(int row, boolean times) {
+    return times ? sigmaElement(row) : ELEMENT / sigmaElement(row);
+  }
+
+  private double dot(double[] elements, double[] unit, int from) {
+    double sum = 0;
+    for (int i = from; i < from + columns; i++) {
+      sum += elements[i] * unit[i];
+    }
+    return sum;
   }
 
   /** Rows lie group after group: first those of W_RM, then those of W_EM. */

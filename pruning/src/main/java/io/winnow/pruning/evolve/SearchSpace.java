@@ -125,6 +125,20 @@ public record SearchSpace(List<Integer> layers, int groups, int numExperts, int 
     return new SearchSpace(layers, newGroups, numExperts, retained, topK);
   }
 
+  /**
+   * Returns an individual's merges by the number of their layer.
+   *
+   * @throws InvalidInputException if it is not of this space
+   */
+  public Map<Integer, ExpertMerge> merges(Individual individual) {
+    check(individual);
+    Map<Integer, ExpertMerge> merges = new TreeMap<>();
+    for (int place = 0; place < layers.size(); place++) {
+      merges.put(layers.get(place), individual.groups().get(group(place)));
+    }
+    return merges;
+  }
+
   /** Returns the group of the layer at this place among the MoE layers. */
   int group(int place) {
     return (int) ((long) place * groups / layers.size());

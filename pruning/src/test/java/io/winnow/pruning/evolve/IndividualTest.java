@@ -15,6 +15,7 @@ import java.io.ObjectInputStream;
 import java.io.ObjectOutputStream;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -143,6 +144,19 @@ class IndividualTest {
         .hasMessageContaining("use 1 to 4");
     assertThatThrownBy(() -> SearchSpace.of(new FakeMergeableModel(2, 8, 2), 1))
         .isInstanceOf(InvalidInputException.class);
+  }
+
+  @Test
+  void everyLayerHasTheMergeOfItsGroup() {
+    SearchSpace space = new SearchSpace(List.of(1, 2, 5, 7), 2, 3, 2, 1);
+    ExpertMerge deep = ExpertMerge.ofRetained(3, 0, 1);
+    Individual individual = new Individual(List.of(PRUNING.groups().get(0), deep), 1);
+    ExpertMerge shallow = PRUNING.groups().get(0);
+    assertThat(space.merges(individual))
+        .containsExactlyEntriesOf(new TreeMap<>(Map.of(1, shallow, 2, shallow, 5, deep, 7, deep)));
+    assertThatThrownBy(() -> space.withGroups(4).merges(individual))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContaining("has 2 groups");
   }
 
   @Test
