@@ -1,5 +1,6 @@
 package io.winnow.core.decoder;
 
+import io.winnow.core.InvalidInputException;
 import io.winnow.core.Routing;
 import io.winnow.core.SoftmaxRouting;
 import io.winnow.core.checkpoint.Checkpoint;
@@ -12,6 +13,7 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -46,6 +48,17 @@ final class CheckpointLayout {
    *     missing or has another shape
    */
   static CheckpointLayout of(Checkpoint checkpoint) {
+    Optional<String> quantized =
+        checkpoint.config().string("quantization_config.quant_method", "quantization_config.type");
+    if (quantized.isPresent()) {
+      throw new InvalidInputException(
+          "The weights in "
+              + checkpoint.folder()
+              + " are quantised by '"
+              + quantized.get()
+              + "' (quantization_config in config.json); weights are read in F32, F16 and BF16."
+              + " Convert the checkpoint to one of these");
+    }
     boolean merged = checkpoint.config().modelType().startsWith(Families.MERGED);
     CheckpointLayout layout =
         new CheckpointLayout(

@@ -75,6 +75,18 @@ record DecoderConfig(
     return numbers;
   }
 
+  /** Returns the forms of attention that occur, each once, in the order of the layers. */
+  Collection<AttentionConfig> attentionForms() {
+    List<AttentionConfig> forms = new ArrayList<>();
+    for (int layer = 0; layer < layers; layer++) {
+      AttentionConfig form = attention.apply(layer);
+      if (!forms.contains(form)) {
+        forms.add(form);
+      }
+    }
+    return forms;
+  }
+
   /**
    * Reads the fields that all families share.
    *
@@ -354,17 +366,5 @@ record DecoderConfig(
             latent);
       };
     }
-  }
-
-  /** Returns the forms of attention that occur, each once, in the order of the layers. */
-  Collection<AttentionConfig> attentionForms() {
-    List<AttentionConfig> forms = new ArrayList<>();
-    for (int layer = 0; layer < layers; layer++) {
-      AttentionConfig form = attention.apply(layer);
-      if (!forms.contains(form)) {
-        forms.add(form);
-      }
-    }
-    return forms;
   }
 }
