@@ -29,7 +29,8 @@ public interface MoeLayerView {
   NDArray routerLogits(NDArray hidden);
 
   /**
-   * Computes the output of one expert alone, before any routing weight.
+   * Computes the output of one expert alone, before any routing weight; where the routing {@link
+   * Routing#scalesInputs scales inputs}, of the input times the expert's score.
    *
    * @param expert 0 to {@link #numExperts()} - 1
    * @param hidden the layer's input {@code [tokens, hiddenSize]}, float32, on the model's device

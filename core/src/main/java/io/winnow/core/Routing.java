@@ -33,9 +33,26 @@ public interface Routing {
    * the gate, which is what a pruned checkpoint does.
    *
    * @param retained the experts that stay, ascending
-   * @throws InvalidInputException if fewer than {@link #topK()} stay
+   * @throws InvalidInputException if fewer than {@link #topK()} stay, or not equally many of each
+   *     of the {@link #groups()}
    */
   Routing retain(int... retained);
+
+  /**
+   * Returns the number of groups, equal parts of the experts in order, that must stay equally large
+   * when experts are removed; 1 where any may go.
+   */
+  default int groups() {
+    return 1;
+  }
+
+  /**
+   * Returns whether an expert's score multiplies its input instead of its output. Then {@link
+   * #scores} are the factors, and all weights are 1.
+   */
+  default boolean scalesInputs() {
+    return false;
+  }
 
   /**
    * Returns whether a token's weights may be compared with each other, so that a small one means a
@@ -46,8 +63,9 @@ public interface Routing {
   }
 
   /**
-   * Returns whether the weights of the selected experts depend on their own logits only. Then a
-   * token that loses none of its selected experts is not affected by a removal at all.
+   * Returns whether the weights of the selected experts are divided by their sum, and so depend on
+   * their own logits only. Where the selection compares logits, a token that loses none of its
+   * selected experts is then not affected by a removal at all.
    */
   boolean isRenormalized();
 }

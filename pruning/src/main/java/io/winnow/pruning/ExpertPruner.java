@@ -20,6 +20,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.OptionalDouble;
 import java.util.concurrent.CancellationException;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -119,7 +120,26 @@ public final class ExpertPruner {
                 "Cannot retain %d experts: layer %d has %d; retain %d to %d",
                 retained, layer.layerIndex(), layer.numExperts(), topK, layer.numExperts()));
       }
+      checkGroups(layer, retained);
     }
+  }
+
+  /** Checks what a layer whose groups must stay equally large demands besides. */
+  private static void checkGroups(MoeLayerView layer, int retained) {
+    int groups = layer.routing().groups();
+    if (groups == 1) {
+      return;
+    }
+    if (retained % groups != 0) {
+      throw new InvalidInputException(
+          String.format(
+              "Cannot retain %d experts: those of layer %d are routed in %d groups, which must stay"
+                  + " equally large; retain a multiple of %d",
+              retained, layer.layerIndex(), groups, groups));
+    }
+    List<Integer> all = IntStream.range(0, layer.numExperts()).boxed().toList();
+    List<Integer> any = ExpertGroups.of(layer.routing(), layer.numExperts()).first(all, retained);
+    layer.routing().retain(any.stream().mapToInt(Integer::intValue).toArray());
   }
 
   /** One search. */

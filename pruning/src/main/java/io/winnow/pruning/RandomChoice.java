@@ -29,7 +29,8 @@ final class RandomChoice implements PruningMethod {
     List<Integer> experts =
         new ArrayList<>(IntStream.range(0, layer.numExperts()).boxed().toList());
     Collections.shuffle(experts, new Random(mix(seed, layer.layerIndex())));
-    return new Choice(experts.subList(0, retained).stream().sorted().toList(), false, List.of());
+    ExpertGroups groups = ExpertGroups.of(layer.routing(), layer.numExperts());
+    return new Choice(groups.first(experts, retained), false, List.of());
   }
 
   /** Neighbouring seeds of {@link Random} draw alike, so that every layer would lose the same. */

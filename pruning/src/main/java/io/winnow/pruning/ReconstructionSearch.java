@@ -1,10 +1,5 @@
 package io.winnow.pruning;
 
-import com.google.common.collect.ContiguousSet;
-import com.google.common.collect.DiscreteDomain;
-import com.google.common.collect.Range;
-import com.google.common.collect.Sets;
-import com.google.common.math.LongMath;
 import io.winnow.core.InvalidInputException;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -46,16 +41,15 @@ final class ReconstructionSearch implements PruningMethod {
   @Override
   public Choice choose(LayerCalibration layer, int retained, long seed) {
     int dropped = layer.numExperts() - retained;
-    boolean exact = LongMath.binomial(layer.numExperts(), dropped) <= subsetLimit;
+    ExpertGroups groups = ExpertGroups.of(layer.routing(), layer.numExperts());
+    boolean exact = groups.choices(dropped) <= subsetLimit;
     Losses losses = new Losses(layer);
     if (exact) {
-      ContiguousSet<Integer> experts =
-          ContiguousSet.create(Range.closedOpen(0, layer.numExperts()), DiscreteDomain.integers());
-      for (Set<Integer> subset : Sets.combinations(experts, dropped)) {
+      for (Collection<Integer> subset : groups.dropping(dropped)) {
         losses.of(subset);
       }
     } else {
-      descend(losses, layer, retained, seed);
+      descend(losses, layer, groups, retained, seed);
     }
     List<SubsetLoss> ordered = losses.ofSize(dropped);
     SubsetLoss best = ordered.get(0);
@@ -64,15 +58,20 @@ final class ReconstructionSearch implements PruningMethod {
 
   /**
    * Backward elimination, then exchanges of one dropped for one kept expert, from several starts.
+   * Where groups must stay equally large, nothing is eliminated one by one: on the way they are
+   * not; exchanges are within a group.
    */
-  private static void descend(Losses losses, LayerCalibration layer, int retained, long seed) {
+  private static void descend(
+      Losses losses, LayerCalibration layer, ExpertGroups groups, int retained, long seed) {
     int dropped = layer.numExperts() - retained;
-    Set<Integer> eliminated = new TreeSet<>();
-    while (eliminated.size() < dropped) {
-      eliminated = new TreeSet<>(losses.best(additions(layer, eliminated)).dropped());
-    }
     List<List<Integer>> starts = new ArrayList<>();
-    starts.add(List.copyOf(eliminated));
+    if (groups.areFree()) {
+      Set<Integer> eliminated = new TreeSet<>();
+      while (eliminated.size() < dropped) {
+        eliminated = new TreeSet<>(losses.best(additions(layer, eliminated)).dropped());
+      }
+      starts.add(List.copyOf(eliminated));
+    }
     starts.add(layer.others(PruningMethod.frequency().choose(layer, retained, seed).retained()));
     for (int i = 0; i < RANDOM_STARTS; i++) {
       starts.add(layer.others(PruningMethod.random().choose(layer, retained, seed + i).retained()));
@@ -80,7 +79,7 @@ final class ReconstructionSearch implements PruningMethod {
     for (List<Integer> start : starts) {
       SubsetLoss current = losses.of(start);
       while (true) {
-        SubsetLoss next = losses.best(exchanges(layer, current.dropped()));
+        SubsetLoss next = losses.best(exchanges(layer, groups, current.dropped()));
         if (next.compareTo(current) >= 0) {
           break;
         }
@@ -101,10 +100,13 @@ final class ReconstructionSearch implements PruningMethod {
   }
 
   private static List<Collection<Integer>> exchanges(
-      LayerCalibration layer, List<Integer> dropped) {
+      LayerCalibration layer, ExpertGroups groups, List<Integer> dropped) {
     List<Collection<Integer>> sets = new ArrayList<>();
     for (int restored : dropped) {
       for (int expert : layer.others(dropped)) {
+        if (!groups.together(restored, expert)) {
+          continue;
+        }
         Set<Integer> set = new TreeSet<>(dropped);
         set.remove(restored);
         set.add(expert);

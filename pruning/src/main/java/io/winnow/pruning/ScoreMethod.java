@@ -28,13 +28,12 @@ final class ScoreMethod implements PruningMethod {
   @Override
   public Choice choose(LayerCalibration layer, int retained, long seed) {
     double[] score = scores.apply(layer);
-    List<Integer> kept =
+    List<Integer> order =
         IntStream.range(0, layer.numExperts())
             .boxed()
             .sorted(Comparator.comparingDouble((Integer expert) -> -score[expert]))
-            .limit(retained)
-            .sorted()
             .toList();
-    return new Choice(kept, true, List.of());
+    ExpertGroups groups = ExpertGroups.of(layer.routing(), layer.numExperts());
+    return new Choice(groups.first(order, retained), true, List.of());
   }
 }

@@ -5,9 +5,12 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
@@ -107,6 +110,10 @@ public final class CheckpointConfig {
     if (field == null) {
       return fallback;
     }
+    return toDouble(field);
+  }
+
+  private double toDouble(Field field) {
     if (isPrimitive(field) && field.value().getAsJsonPrimitive().isNumber()) {
       double value = field.value().getAsDouble();
       if (Double.isFinite(value)) {
@@ -142,10 +149,72 @@ public final class CheckpointConfig {
     if (field == null) {
       return Optional.empty();
     }
+    return Optional.of(toText(field));
+  }
+
+  private String toText(Field field) {
     if (isPrimitive(field) && field.value().getAsJsonPrimitive().isString()) {
-      return Optional.of(field.value().getAsString());
+      return field.value().getAsString();
     }
     throw wrong(field, "a text");
+  }
+
+  /**
+   * A list of whole numbers, or empty if it is absent.
+   *
+   * @throws InvalidInputException if it is no list of whole numbers of 32 bits
+   */
+  public Optional<List<Integer>> ints(String... names) {
+    return list(this::toInt, names);
+  }
+
+  /**
+   * A list of numbers, or empty if it is absent.
+   *
+   * @throws InvalidInputException if it is no list of finite numbers
+   */
+  public Optional<List<Double>> doubles(String... names) {
+    return list(this::toDouble, names);
+  }
+
+  /**
+   * A list of texts, or empty if it is absent.
+   *
+   * @throws InvalidInputException if it is no list of texts
+   */
+  public Optional<List<String>> strings(String... names) {
+    return list(this::toText, names);
+  }
+
+  private <T> Optional<List<T>> list(Function<Field, T> element, String... names) {
+    Field field = find(names);
+    if (field == null) {
+      return Optional.empty();
+    }
+    if (!field.value().isJsonArray()) {
+      throw wrong(field, "a list");
+    }
+    List<T> elements = new ArrayList<>();
+    for (JsonElement value : field.value().getAsJsonArray()) {
+      elements.add(element.apply(new Field(field.name(), value)));
+    }
+    return Optional.of(elements);
+  }
+
+  /**
+   * An object inside the content, as a configuration of its own.
+   *
+   * @throws InvalidInputException if it is absent or no object
+   */
+  public CheckpointConfig section(String name) {
+    Field field = find(name);
+    if (field == null) {
+      throw absent(name);
+    }
+    if (!field.value().isJsonObject()) {
+      throw wrong(field, "an object");
+    }
+    return new CheckpointConfig(file, field.value().getAsJsonObject());
   }
 
   private int toInt(Field field) {

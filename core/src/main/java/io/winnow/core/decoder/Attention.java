@@ -1,49 +1,49 @@
 package io.winnow.core.decoder;
 
+import io.winnow.core.kernel.AttentionConfig;
+import io.winnow.core.kernel.AttentionPart;
+import io.winnow.core.kernel.AttentionWeights;
 import io.winnow.core.kernel.DeviceTensor;
 import io.winnow.core.kernel.KeyValueCache;
 import io.winnow.core.kernel.LayerWeights;
 import io.winnow.core.kernel.Residual;
 import io.winnow.core.kernel.RoutedResidual;
-import io.winnow.core.kernel.TensorList;
-import java.util.List;
+import java.util.EnumMap;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
-/** Grouped-query attention with rotary embedding, behind its RMS norm and added to the residual. */
+/** Attention, behind its norm and added to the residual. */
 final class Attention extends DecoderBlock {
   private final int layer;
-  private final List<Weight> weights;
-  private final TensorList tensors;
+  private final AttentionConfig form;
+  private final Map<AttentionPart, Weight> weights;
+  private final AttentionWeights tensors;
 
   /**
    * Creates the block.
    *
-   * @param weights norm, query, key, value and output
    * @param projections the matrix of which query, key and value are rows, if there is one
    */
   Attention(
-      DecoderRuntime runtime, int layer, List<Weight> weights, @Nullable DeviceTensor projections) {
+      DecoderRuntime runtime,
+      int layer,
+      AttentionConfig form,
+      Map<AttentionPart, Weight> weights,
+      @Nullable DeviceTensor projections) {
     super(runtime);
     this.layer = layer;
-    this.weights = List.copyOf(weights);
-    weights.forEach(this::register);
-    tensors =
-        projections == null || !runtime.isFused()
-            ? new TensorList(weights.stream().map(Weight::tensor).toList())
-            : TensorList.of(weights.get(0).tensor(), projections, weights.get(4).tensor());
+    this.form = form;
+    this.weights = new EnumMap<>(weights);
+    this.weights.values().forEach(this::register);
+    Map<AttentionPart, DeviceTensor> parts = new EnumMap<>(AttentionPart.class);
+    weights.forEach((part, weight) -> parts.put(part, weight.tensor()));
+    tensors = new AttentionWeights(form, parts, projections);
   }
 
   @Override
   DeviceTensor apply(ForwardPass pass, DeviceTensor hidden) {
     KeyValueCache.Layer cache = reserve(pass);
-    return pass.kernel()
-        .attend(
-            pass.manager(),
-            hidden,
-            pass.weights(tensors, weights),
-            runtime().attention(),
-            pass.context(),
-            cache);
+    return pass.kernel().attend(pass.manager(), hidden, weights(pass), pass.context(), cache);
   }
 
   /** Computes attention, and what a layer's experts need to begin. */
@@ -54,10 +54,18 @@ final class Attention extends DecoderBlock {
         .attendAndRoute(
             pass.manager(),
             residual,
-            new LayerWeights(pass.weights(tensors, weights), moeNorm, gate),
-            runtime().attention(),
+            new LayerWeights(weights(pass), moeNorm, gate),
             pass.context(),
             cache);
+  }
+
+  private AttentionWeights weights(ForwardPass pass) {
+    if (pass.parameters() == null) {
+      return tensors;
+    }
+    Map<AttentionPart, DeviceTensor> trained = new EnumMap<>(AttentionPart.class);
+    weights.forEach((part, weight) -> trained.put(part, pass.weight(weight)));
+    return new AttentionWeights(form, trained, null);
   }
 
   private KeyValueCache.@Nullable Layer reserve(ForwardPass pass) {
@@ -66,12 +74,7 @@ final class Attention extends DecoderBlock {
     }
     KeyValueCache.Layer cache = pass.cache().layer(layer);
     pass.kernel()
-        .reserve(
-            cache,
-            weights.get(1).tensor(),
-            runtime().attention(),
-            pass.context().sequences(),
-            pass.context().tokens());
+        .reserve(cache, tensors.like(), form, pass.context().sequences(), pass.context().tokens());
     return cache;
   }
 }

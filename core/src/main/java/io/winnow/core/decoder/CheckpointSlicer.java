@@ -8,6 +8,7 @@ import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Provenance;
 import io.winnow.core.RetainedExperts;
+import io.winnow.core.Routing;
 import io.winnow.core.WinnowVersion;
 import io.winnow.core.checkpoint.CheckpointWriter;
 import io.winnow.core.checkpoint.OutputTensor;
@@ -56,7 +57,9 @@ final class CheckpointSlicer {
   /** Checks what {@link #CheckpointSlicer} demands of a selection. */
   static void check(CheckpointLayout layout, Map<Integer, List<Integer>> retained, int topK) {
     DecoderConfig config = layout.config();
-    for (int layer = 0; layer < config.layers(); layer++) {
+    List<Integer> sparse = config.sparseLayers();
+    Routing routing = layout.routing(null);
+    for (int layer : sparse) {
       List<Integer> experts = retained.get(layer);
       if (experts == null) {
         throw new InvalidInputException(
@@ -66,6 +69,9 @@ final class CheckpointSlicer {
                 + retained.keySet());
       }
       RetainedExperts.check(layer, config.experts(), topK, experts);
+      if (routing.groups() > 1) {
+        routing.retain(Ints.toArray(experts));
+      }
     }
     for (int layer : retained.keySet()) {
       if (layer < 0 || layer >= config.layers()) {
@@ -75,6 +81,10 @@ final class CheckpointSlicer {
                 + " is not in the model, which has the layers 0 to "
                 + (config.layers() - 1)
                 + "; was the plan made for another model?");
+      }
+      if (!sparse.contains(layer)) {
+        throw new InvalidInputException(
+            "Layer " + layer + " has no experts; the layers with experts are " + sparse);
       }
     }
   }
@@ -120,24 +130,22 @@ final class CheckpointSlicer {
     Set<String> dropped = new HashSet<>();
     Map<String, String> renamed = new HashMap<>();
     Map<String, int[]> rows = new HashMap<>();
-    Family.TensorNames names = layout.family().names();
-    List<String> expertNames = List.of(names.expertGate(), names.expertUp(), names.expertDown());
     retained.forEach(
         (layer, experts) -> {
-          // Where a router mapping makes the experts' scores, the gate stays whole.
-          String router =
-              layout.isMerged()
-                  ? layout.family().routerMapping(layer)
-                  : Family.of(names.router(), layer);
-          rows.put(router, Ints.toArray(experts));
+          for (TensorInfo info : layout.expertRows(layer)) {
+            rows.put(info.name(), Ints.toArray(experts));
+          }
+          if (layout.layout() != null) {
+            return;
+          }
           for (int expert = 0; expert < layout.config().experts(); expert++) {
             int place = experts.indexOf(expert);
-            for (String name : expertNames) {
-              String old = Family.of(name, layer, expert);
+            TensorInfo[] old = layout.expert(layer, expert);
+            for (int i = 0; i < old.length; i++) {
               if (place < 0) {
-                dropped.add(old);
+                dropped.add(old[i].name());
               } else {
-                renamed.put(old, Family.of(name, layer, place));
+                renamed.put(old[i].name(), layout.expert(layer, place)[i].name());
               }
             }
           }
@@ -150,7 +158,7 @@ final class CheckpointSlicer {
         String name = renamed.getOrDefault(info.name(), info.name());
         tensors.add(new OutputTensor(name, changed.type(), changed.shape(), changed.segments()));
       } else if (kept != null) {
-        tensors.add(OutputTensor.rows(info, info.name(), kept));
+        tensors.add(rows(info, kept));
       } else if (!dropped.contains(info.name())) {
         tensors.add(OutputTensor.copyOf(info, renamed.getOrDefault(info.name(), info.name())));
       }
@@ -158,13 +166,41 @@ final class CheckpointSlicer {
     return tensors;
   }
 
+  /** Returns the experts' rows, which may lie in a single row as columns. */
+  private OutputTensor rows(TensorInfo info, int[] kept) {
+    if (info.shape().get(0) == layout.config().experts()) {
+      return OutputTensor.rows(info, info.name(), kept);
+    }
+    TensorInfo column =
+        new TensorInfo(
+            info.name(),
+            info.type(),
+            List.of(info.elements()),
+            info.file(),
+            info.offset(),
+            info.length());
+    OutputTensor rows = OutputTensor.rows(column, info.name(), kept);
+    return new OutputTensor(
+        rows.name(), rows.type(), List.of(1L, (long) kept.length), rows.segments());
+  }
+
+  /**
+   * Sets the experts per layer and per token, where a checkpoint's {@code config.json} has them.
+   */
+  static void setCounts(Family family, JsonObject config, int experts, int topK) {
+    JsonObject decoder =
+        family.section().isEmpty() ? config : config.getAsJsonObject(family.section());
+    for (String field : family.expertCountFields()) {
+      if (decoder.has(field) && !decoder.get(field).isJsonNull()) {
+        decoder.addProperty(field, experts);
+      }
+    }
+    decoder.addProperty(family.topKField(), topK);
+  }
+
   private JsonObject config(@Nullable Provenance provenance, boolean trained) {
     JsonObject config = layout.checkpoint().config().json();
-    Family family = layout.family();
-    config.addProperty(family.expertCountField(), retained.values().iterator().next().size());
-    if (topK != layout.config().topK()) {
-      config.addProperty(family.topKField(), topK);
-    }
+    setCounts(layout.family(), config, retained.values().iterator().next().size(), topK);
     JsonObject winnow = note(layout, provenance, trained);
     if (layout.isMerged()) {
       winnow.addProperty("router_experts", layout.routerExperts());

@@ -4,19 +4,20 @@ import io.winnow.core.kernel.DeviceTensor;
 import io.winnow.core.kernel.Residual;
 import org.jspecify.annotations.Nullable;
 
-/** One decoder layer: attention, then the sparse mixture of experts. */
+/** One decoder layer: attention, then experts or a dense block. */
 final class DecoderLayer extends DecoderBlock {
   private final Attention attention;
-  private final SparseMoe moe;
+  private final FeedForward feedForward;
 
-  DecoderLayer(DecoderRuntime runtime, Attention attention, SparseMoe moe) {
+  DecoderLayer(DecoderRuntime runtime, Attention attention, FeedForward feedForward) {
     super(runtime);
     this.attention = addChildBlock("attention", attention);
-    this.moe = addChildBlock("moe", moe);
+    this.feedForward =
+        addChildBlock(feedForward instanceof SparseMoe ? "moe" : "dense", feedForward);
   }
 
-  SparseMoe moe() {
-    return moe;
+  FeedForward feedForward() {
+    return feedForward;
   }
 
   @Override
@@ -27,8 +28,8 @@ final class DecoderLayer extends DecoderBlock {
 
   /** Computes on the residual; null if the pass's observer ended it. */
   @Nullable Residual step(ForwardPass pass, Residual residual) {
-    return moe.mix(
+    return feedForward.mix(
         pass,
-        attention.applyAndRoute(pass, residual, pass.weight(moe.norm()), pass.weight(moe.gate())));
+        attention.applyAndRoute(pass, residual, feedForward.norm(pass), feedForward.gate(pass)));
   }
 }

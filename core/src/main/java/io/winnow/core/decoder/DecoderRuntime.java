@@ -4,6 +4,7 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.training.ParameterStore;
 import io.winnow.core.ForwardObserver;
+import io.winnow.core.InvalidInputException;
 import io.winnow.core.RouterHooks;
 import io.winnow.core.kernel.AttentionConfig;
 import io.winnow.core.kernel.AttentionContext;
@@ -12,14 +13,17 @@ import io.winnow.core.kernel.Kernel;
 import io.winnow.core.kernel.KeyValueCache;
 import io.winnow.core.kernel.ReferenceKernel;
 import io.winnow.core.kernel.RotaryTable;
+import java.util.Collection;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /** What all blocks of one decoder share: dimensions, kernels, rotary frequencies. */
 final class DecoderRuntime {
   private final DecoderConfig config;
-  private final AttentionConfig attention;
+  private final Collection<AttentionConfig> attention;
   private final DataType type;
+  private final @Nullable String whyNotTrainable;
+  private final boolean singleExperts;
   private final NDManager manager;
   private final FusedKernel fused;
   private final Kernel training;
@@ -27,38 +31,48 @@ final class DecoderRuntime {
   private final RotaryTable rotary;
   private final RouterHooks hooks = new RouterHooks();
 
+  /**
+   * Creates it.
+   *
+   * @param whyNotTrainable what training is refused with; null if weights can be trained
+   * @param singleExperts whether each expert has tensors of its own in the checkpoint
+   */
   DecoderRuntime(
-      DecoderConfig config, DataType type, NDManager manager, FusedKernel fused, boolean useFused) {
+      DecoderConfig config,
+      DataType type,
+      NDManager manager,
+      FusedKernel fused,
+      boolean useFused,
+      @Nullable String whyNotTrainable,
+      boolean singleExperts) {
     this.config = config;
+    this.whyNotTrainable = whyNotTrainable;
+    this.singleExperts = singleExperts;
     this.type = type;
     this.manager = manager;
     this.fused = fused;
-    training = new ReferenceKernel(config.epsilon());
+    training = new ReferenceKernel(config.kernel());
     inference = useFused ? fused : training;
-    attention =
-        new AttentionConfig(
-            config.heads(),
-            config.keyValueHeads(),
-            config.headSize(),
-            1 / Math.sqrt(config.headSize()),
-            config.slidingWindow());
-    float[] frequencies = new float[config.headSize() / 2];
-    for (int i = 0; i < frequencies.length; i++) {
-      frequencies[i] = (float) Math.pow(config.ropeTheta(), -2.0 * i / config.headSize());
-    }
-    rotary = new RotaryTable(manager, frequencies);
+    attention = config.attentionForms();
+    rotary = new RotaryTable(manager, config.rotary());
   }
 
   DecoderConfig config() {
     return config;
   }
 
-  AttentionConfig attention() {
-    return attention;
-  }
-
   DataType type() {
     return type;
+  }
+
+  /** Returns whether each expert has tensors of its own in the checkpoint. */
+  boolean isSingleExperts() {
+    return singleExperts;
+  }
+
+  /** Returns whether weights are DJL parameters. */
+  boolean isTrainable() {
+    return type == DataType.FLOAT32 && whyNotTrainable == null;
   }
 
   RouterHooks hooks() {
@@ -95,12 +109,16 @@ final class DecoderRuntime {
       long[] padding,
       @Nullable KeyValueCache cache,
       @Nullable ForwardObserver observer) {
+    if (parameters != null && whyNotTrainable != null) {
+      throw new InvalidInputException(whyNotTrainable);
+    }
     Kernel kernel = parameters == null ? inference : training;
     AttentionContext context =
         kernel.prepare(
             scratch,
             attention,
             rotary,
+            config.temperature(),
             tokens,
             cache == null ? 0 : cache.length(),
             padding,
@@ -120,7 +138,8 @@ final class DecoderRuntime {
   ForwardPass newPass(
       NDManager scratch, Map<Integer, TrainedMerge> merges, int sequences, int tokens) {
     AttentionContext context =
-        training.prepare(scratch, attention, rotary, tokens, 0, new long[sequences], 0);
+        training.prepare(
+            scratch, attention, rotary, config.temperature(), tokens, 0, new long[sequences], 0);
     return new ForwardPass(scratch, training, null, context, null, null, null, merges);
   }
 }

@@ -9,7 +9,23 @@ import java.util.List;
 /** The architecture families that can be read. */
 final class Families {
   private static final ImmutableMap<String, Family> BY_MODEL_TYPE =
-      Maps.uniqueIndex(List.of(Mixtral.FAMILY), Family::modelType);
+      Maps.uniqueIndex(
+          List.of(
+              Mixtral.FAMILY,
+              Qwen2Moe.FAMILY,
+              Qwen3Moe.FAMILY,
+              Olmoe.FAMILY,
+              Phimoe.FAMILY,
+              GraniteMoe.FAMILY,
+              Ernie45Moe.FAMILY,
+              DeepseekV2.FAMILY,
+              DeepseekV3.FAMILY,
+              DeepseekV3.KIMI_K2,
+              Glm4Moe.FAMILY,
+              GptOss.FAMILY,
+              Llama4.TEXT,
+              Llama4.MULTIMODAL),
+          Family::modelType);
 
   /**
    * Precedes the model type of a checkpoint with router mappings, so that loaders which know none
@@ -37,7 +53,7 @@ final class Families {
               + checkpoint.folder().resolve("config.json")
               + " is not supported; supported are: "
               + String.join(", ", BY_MODEL_TYPE.keySet())
-              + ". The README says how to add a family");
+              + ". The README says how to add a family, under 'Families'");
     }
     return family;
   }

@@ -7,8 +7,6 @@ import io.winnow.core.kernel.AttentionContext;
 import io.winnow.core.kernel.DeviceTensor;
 import io.winnow.core.kernel.Kernel;
 import io.winnow.core.kernel.KeyValueCache;
-import io.winnow.core.kernel.TensorList;
-import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
@@ -38,12 +36,5 @@ record ForwardPass(
 
   DeviceTensor weight(Weight weight) {
     return parameters == null ? weight.tensor() : weight.trained(parameters, manager.getDevice());
-  }
-
-  /** Returns the list made for inference, or single weights where the pass is differentiated. */
-  TensorList weights(TensorList forInference, List<Weight> weights) {
-    return parameters == null && merges == null
-        ? forInference
-        : new TensorList(weights.stream().map(this::weight).toList());
   }
 }

@@ -453,7 +453,7 @@ public final class MergeTraining {
         merged.add(new TensorList(experts));
       }
       return new TrainedMerge(
-          MappedRouting.of(layer.ownRouting(), routerMapping.matrix(), layerTopK),
+          MappedRouting.of(layer.mergeableRouting(), routerMapping.matrix(), layerTopK),
           withGradient ? routerMapping.array() : null,
           new ExpertWeights(merged.get(0), merged.get(1), merged.get(2)));
     }

@@ -304,10 +304,8 @@ final class ModelWriter {
       }
       config.add("architectures", renamed);
     }
-    config.addProperty(
-        family.expertCountField(),
-        applied == null ? first.numExperts() : applied.merge().retained());
-    config.addProperty(family.topKField(), topK);
+    CheckpointSlicer.setCounts(
+        family, config, applied == null ? first.numExperts() : applied.merge().retained(), topK);
     JsonObject winnow = CheckpointSlicer.note(layout, provenance, trained);
     winnow.addProperty("note", NOTE);
     winnow.addProperty("router_experts", gateRows(first));

@@ -22,9 +22,11 @@ import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.checkpoint.OutputTensor;
 import io.winnow.core.checkpoint.Segment;
 import io.winnow.core.checkpoint.TensorType;
+import io.winnow.core.kernel.AttentionConfig;
 import io.winnow.core.kernel.DeviceTensor;
 import io.winnow.core.kernel.KeyValueCache;
 import io.winnow.core.kernel.Residual;
+import io.winnow.core.kernel.TensorList;
 import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.nio.file.Path;
@@ -59,6 +61,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
   private final List<DecoderLayer> layers;
   private final Weight finalNorm;
   private final Weight head;
+  private final @Nullable TensorList headBias;
   private volatile @Nullable Provenance provenance;
   private volatile boolean trained;
 
@@ -69,7 +72,8 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
       Weight embedding,
       List<DecoderLayer> layers,
       Weight finalNorm,
-      Weight head) {
+      Weight head,
+      @Nullable DeviceTensor headBias) {
     this.source = source;
     this.family = family;
     this.runtime = runtime;
@@ -77,6 +81,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     this.layers = List.copyOf(layers);
     this.finalNorm = finalNorm;
     this.head = head;
+    this.headBias = headBias == null ? null : TensorList.of(headBias);
     inputShapes = new Shape[] {new Shape(1, 1)};
     inputNames = List.of("input_ids");
     register(embedding);
@@ -156,8 +161,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
   public Optional<String> sourceDigest() {
     // What is chosen now counts the experts that are left, not those of the checkpoint.
     boolean whole =
-        layers.stream()
-            .map(DecoderLayer::moe)
+        sparseLayers().stream()
             .allMatch(moe -> moe.stored().size() == config().experts() && moe.applied() == null);
     return whole ? Optional.of(source.digest()) : Optional.empty();
   }
@@ -196,6 +200,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
             residual,
             finalNorm.tensor(),
             head.tensor(),
+            headBias,
             sequences.length(),
             sequences.length());
   }
@@ -206,7 +211,11 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
 
   /** Returns the MoE layers in order. */
   List<SparseMoe> sparseLayers() {
-    return layers.stream().map(DecoderLayer::moe).toList();
+    return layers.stream()
+        .map(DecoderLayer::feedForward)
+        .filter(SparseMoe.class::isInstance)
+        .map(SparseMoe.class::cast)
+        .toList();
   }
 
   /** Returns the folder of the checkpoint that the model was loaded from. */
@@ -326,7 +335,8 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
    *
    * @param ids the new tokens, {@code [sequences, tokens]} int64
    * @param past keys, then values of each layer, {@code [sequences, keyValueHeads, length,
-   *     headSize]} float32, which are only read; empty at the beginning
+   *     headSize]} float32, which are only read; empty at the beginning. Latent attention has one
+   *     head, of rotated keys and of latent vectors
    * @param padding how many of each sequence's first positions are padding
    * @return float32 logits {@code [sequences, tokens, vocabulary]}, normalised hidden states {@code
    *     [sequences, tokens, hiddenSize]}, then the keys and values of all tokens; owned by the
@@ -351,26 +361,27 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
   }
 
   private void checkPast(NDList past, int sequences) {
-    DecoderConfig config = config();
+    // All layers cache alike.
+    AttentionConfig form = config().attention().apply(0);
     long length = past.head().getShape().dimension() == 4 ? past.head().getShape().get(2) : -1;
-    Shape expected = new Shape(sequences, config.keyValueHeads(), length, config.headSize());
-    boolean fits =
-        past.size() == 2 * layers.size()
-            && length > 0
-            && past.stream()
-                .allMatch(
-                    array ->
-                        array.getDataType() == DataType.FLOAT32
-                            && array.getShape().equals(expected));
+    Shape keys = new Shape(sequences, form.cachedHeads(), length, form.cachedKeySize());
+    Shape values = new Shape(sequences, form.cachedHeads(), length, form.cachedValueSize());
+    boolean fits = past.size() == 2 * layers.size() && length > 0;
+    for (int i = 0; i < past.size(); i++) {
+      fits &=
+          past.get(i).getDataType() == DataType.FLOAT32
+              && past.get(i).getShape().equals(i % 2 == 0 ? keys : values);
+    }
     if (!fits) {
       throw new InvalidInputException(
           String.format(
-              "Past keys and values must be %d float32 arrays [%d, %d, length, %d], but are %d,"
-                  + " the first of them %s %s; pass on those of the last result",
+              "Past keys and values must be %d float32 arrays [%d, %d, length, %d and %d], but are"
+                  + " %d, the first of them %s %s; pass on those of the last result",
               2 * layers.size(),
               sequences,
-              config.keyValueHeads(),
-              config.headSize(),
+              form.cachedHeads(),
+              form.cachedKeySize(),
+              form.cachedValueSize(),
               past.size(),
               past.head().getDataType(),
               past.head().getShape()));
@@ -453,7 +464,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
       NDArray rows = pass.kernel().finalHidden(scratch, hidden, norm);
       finalHidden.add(rows.reshape(padding.length, tokens, config().hiddenSize()));
     }
-    return pass.kernel().head(scratch, residual, norm, pass.weight(head), tokens, count);
+    return pass.kernel().head(scratch, residual, norm, pass.weight(head), headBias, tokens, count);
   }
 
   /** Runs the layers; null if the pass's observer ended them. */

@@ -4,29 +4,17 @@ import ai.djl.Device;
 import ai.djl.MalformedModelException;
 import ai.djl.Model;
 import ai.djl.engine.Engine;
-import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.util.Progress;
-import com.google.common.primitives.Doubles;
-import com.google.common.primitives.Floats;
-import com.google.common.primitives.Ints;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.MappedRouting;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
-import io.winnow.core.SoftmaxRouting;
 import io.winnow.core.Telemetry;
 import io.winnow.core.checkpoint.Checkpoint;
-import io.winnow.core.checkpoint.TensorInfo;
 import io.winnow.core.checkpoint.TensorType;
-import io.winnow.core.kernel.DeviceTensor;
-import io.winnow.core.kernel.FusedKernel;
-import io.winnow.core.kernel.WeightReader;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -209,7 +197,8 @@ public final class MoeModels {
       Model model = Model.newInstance(name, device, "PyTorch");
       boolean loaded = false;
       try {
-        MoeDecoder decoder = decoder(layout, selection, model.getNDManager(), wanted);
+        DecoderReader reader = new DecoderReader(layout, model.getNDManager(), wanted, fused);
+        MoeDecoder decoder = reader.read(selection, progress);
         if (provenance != null) {
           provenance.warnIfOther(layout.checkpoint().digest());
           decoder.recordProvenance(provenance);
@@ -229,139 +218,24 @@ public final class MoeModels {
       }
     }
 
-    private MoeDecoder decoder(
-        CheckpointLayout layout,
-        Map<Integer, List<Integer>> selection,
-        NDManager manager,
-        DataType wanted) {
-      DecoderConfig config = layout.config();
-      FusedKernel kernel = new FusedKernel(manager, wanted, config.hiddenSize(), config.epsilon());
-      DecoderRuntime runtime = new DecoderRuntime(config, wanted, manager, kernel, fused);
-      if (progress != null) {
-        progress.reset("Loading", config.layers());
-      }
-      try (WeightReader reader = new WeightReader(kernel, manager, wanted)) {
-        Weight embedding = read(reader, layout.embedding(), wanted);
-        List<DecoderLayer> layers = new ArrayList<>();
-        for (int layer = 0; layer < config.layers(); layer++) {
-          layers.add(
-              new DecoderLayer(
-                  runtime,
-                  attention(runtime, layout, layer, reader),
-                  moe(runtime, layout, layer, selection.get(layer), reader)));
-          if (progress != null) {
-            progress.increment(1);
-          }
-        }
-        if (progress != null) {
-          progress.end();
-        }
-        return new MoeDecoder(
-            layout.checkpoint(),
-            layout.family(),
-            runtime,
-            embedding,
-            layers,
-            readWide(reader, layout.finalNorm(), wanted),
-            config.tiedHead() ? embedding : read(reader, layout.head(), wanted));
-      }
-    }
-
-    private static Attention attention(
-        DecoderRuntime runtime, CheckpointLayout layout, int layer, WeightReader reader) {
-      TensorInfo[] infos = layout.attention(layer);
-      List<Weight> weights = new ArrayList<>();
-      weights.add(readWide(reader, infos[0], runtime.type()));
-      List<DeviceTensor> projections = reader.readStacked(Arrays.asList(infos).subList(1, 4));
-      for (int i = 0; i < 3; i++) {
-        weights.add(Weight.of(infos[i + 1].name(), projections.get(i), runtime.type()));
-      }
-      weights.add(read(reader, infos[4], runtime.type()));
-      return new Attention(
-          runtime, layer, weights, projections.size() > 3 ? projections.get(3) : null);
-    }
-
-    private static SparseMoe moe(
-        DecoderRuntime runtime,
-        CheckpointLayout layout,
-        int layer,
-        @Nullable List<Integer> selection,
-        WeightReader reader) {
-      List<Integer> stored = selection == null ? List.of() : selection;
-      TensorInfo gateInfo = layout.router(layer);
-      // Float32, so that rounding does not select other experts.
-      Weight gate = readWide(reader, gateInfo, runtime.type());
-      SoftmaxRouting routing = layout.family().routing().apply(layout.config());
-      TensorInfo mappingInfo = layout.routerMapping(layer);
-      MappedRouting mapping = null;
-      if (mappingInfo != null) {
-        mapping = mapping(reader, mappingInfo, routing).retain(Ints.toArray(stored));
-      } else if (stored.size() < layout.config().experts()) {
-        try (Weight full = gate) {
-          int[] rows = stored.stream().mapToInt(Integer::intValue).toArray();
-          gate =
-              Weight.of(
-                  gateInfo.name(), full.tensor().rows(runtime.manager(), rows), runtime.type());
-        }
-      }
-      List<SparseMoe.Expert> experts = new ArrayList<>();
-      for (int expert : stored) {
-        TensorInfo[] infos = layout.expert(layer, expert);
-        experts.add(
-            new SparseMoe.Expert(
-                readRemovable(reader, infos[0], runtime.type()),
-                readRemovable(reader, infos[1], runtime.type()),
-                readRemovable(reader, infos[2], runtime.type())));
-      }
-      return new SparseMoe(
-          runtime,
-          layer,
-          routing,
-          readWide(reader, layout.moeNorm(layer), runtime.type()),
-          gateInfo.name(),
-          gate,
-          mapping,
-          experts,
-          stored);
-    }
-
-    private static MappedRouting mapping(
-        WeightReader reader, TensorInfo info, SoftmaxRouting routing) {
-      double[][] mapping = new double[info.shape().get(0).intValue()][];
-      try (DeviceTensor tensor = reader.readWide(info)) {
-        double[] elements = Doubles.toArray(Floats.asList(tensor.array().toFloatArray()));
-        int columns = info.shape().get(1).intValue();
-        for (int row = 0; row < mapping.length; row++) {
-          mapping[row] = Arrays.copyOfRange(elements, row * columns, (row + 1) * columns);
-        }
-      }
-      return MappedRouting.of(routing, mapping, routing.topK());
-    }
-
-    private static Weight read(WeightReader reader, TensorInfo info, DataType type) {
-      return Weight.of(info.name(), reader.read(info), type);
-    }
-
-    /** Norms and routers are small, and float32 in every model. */
-    private static Weight readWide(WeightReader reader, TensorInfo info, DataType type) {
-      return Weight.of(info.name(), reader.readWide(info), type);
-    }
-
-    private static Weight readRemovable(WeightReader reader, TensorInfo info, DataType type) {
-      return Weight.of(info.name(), reader.readRemovable(info), type);
-    }
-
     private static Map<Integer, List<Integer>> everything(CheckpointLayout layout) {
       List<Integer> all = IntStream.range(0, layout.config().experts()).boxed().toList();
       Map<Integer, List<Integer>> selection = new TreeMap<>();
-      for (int layer = 0; layer < layout.config().layers(); layer++) {
+      for (int layer : layout.config().sparseLayers()) {
         selection.put(layer, all);
       }
       return selection;
     }
 
     private static DataType storedType(CheckpointLayout layout) {
-      TensorType stored = layout.expert(0, 0)[0].type();
+      List<Integer> sparse = layout.config().sparseLayers();
+      if (sparse.isEmpty()) {
+        throw new InvalidInputException(
+            "By config.json of "
+                + layout.checkpoint().folder()
+                + " no layer has experts, so that there is nothing to prune or skip");
+      }
+      TensorType stored = layout.expert(sparse.get(0), 0)[0].type();
       return switch (stored) {
         case BF16 -> DataType.BFLOAT16;
         case F16 -> DataType.FLOAT16;

@@ -3,6 +3,7 @@ package io.winnow.core.decoder;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
+import com.google.common.primitives.Floats;
 import com.google.common.primitives.Ints;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.ForwardObserver;
@@ -14,6 +15,7 @@ import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.SoftmaxRouting;
 import io.winnow.core.kernel.DeviceTensor;
+import io.winnow.core.kernel.ExpertMix;
 import io.winnow.core.kernel.ExpertWeights;
 import io.winnow.core.kernel.Kernel;
 import io.winnow.core.kernel.Residual;
@@ -24,13 +26,16 @@ import java.util.List;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
-/** A sparse mixture of experts, behind its RMS norm and added to the residual. */
-final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
+/** A sparse mixture of experts, behind its norm and added to the residual. */
+final class SparseMoe extends FeedForward implements MergeableMoeLayer {
   private final int layer;
-  private final SoftmaxRouting routing;
   private final String gateName;
   private final Weight norm;
+  private final @Nullable Shared shared;
+  private Routing routing;
   private Weight gate;
+  private float @Nullable [] routerBias;
+  private DeviceTensor fullGate;
   private List<Expert> experts;
   private ExpertWeights weights;
   private List<Integer> stored;
@@ -40,41 +45,68 @@ final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
   /**
    * Creates the block.
    *
-   * @param mapping what makes the experts' scores of the gate's, or null where each expert has a
-   *     row of the gate
+   * @param router what scores the experts
+   * @param shared the experts that every token takes, or null
    * @param stored the numbers that the experts have in the checkpoint
    */
   SparseMoe(
       DecoderRuntime runtime,
       int layer,
-      SoftmaxRouting routing,
       Weight norm,
-      String gateName,
-      Weight gate,
-      @Nullable MappedRouting mapping,
+      Router router,
       List<Expert> experts,
+      @Nullable Shared shared,
       List<Integer> stored) {
     super(runtime);
     this.layer = layer;
-    this.routing = routing;
     this.norm = norm;
-    this.gateName = gateName;
-    this.gate = gate;
-    this.mapping = mapping;
+    this.shared = shared;
+    routing = router.routing();
+    gateName = router.gateName();
+    gate = router.gate();
+    routerBias = router.bias();
+    mapping = router.mapping();
     this.experts = List.copyOf(experts);
     this.stored = List.copyOf(stored);
-    weights = inferenceWeights(this.experts);
+    fullGate = fullGate();
+    weights = inferenceWeights(withShared());
     merged = new MergedExperts(runtime, this.experts);
     registerAll();
   }
 
-  /** The three weights of an expert: gate and up {@code [m, d]}, down {@code [d, m]}. */
+  /**
+   * What scores the experts.
+   *
+   * @param bias added to the gate's logits, or null
+   * @param mapping what makes the experts' scores of the gate's, or null where each expert has a
+   *     row of the gate
+   */
+  record Router(
+      Routing routing,
+      String gateName,
+      Weight gate,
+      float @Nullable [] bias,
+      @Nullable MappedRouting mapping) {}
+
+  /**
+   * The experts that every token takes, as one.
+   *
+   * @param gate {@code [1, d]}, of whose logit the sigmoid is the weight; null for 1
+   */
+  record Shared(Expert expert, @Nullable DeviceTensor gate) {}
+
+  /**
+   * The three weights of an expert: gate and up {@code [m, d]}, down {@code [d, m]}; or others that
+   * {@link ExpertWeights} describes.
+   */
   record Expert(Weight gate, Weight up, Weight down) implements AutoCloseable {
+    List<Weight> weights() {
+      return List.of(gate, up, down);
+    }
+
     @Override
     public void close() {
-      gate.close();
-      up.close();
-      down.close();
+      weights().forEach(Weight::close);
     }
   }
 
@@ -83,13 +115,30 @@ final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
     register(norm);
     register(gate);
     for (Expert expert : experts) {
-      register(expert.gate());
-      register(expert.up());
-      register(expert.down());
+      expert.weights().forEach(this::register);
     }
   }
 
-  private static ExpertWeights inferenceWeights(List<Expert> experts) {
+  private List<Expert> withShared() {
+    if (shared == null) {
+      return experts;
+    }
+    List<Expert> all = new ArrayList<>(experts);
+    all.add(shared.expert());
+    return all;
+  }
+
+  /** Returns the gate's rows, and behind them that of the shared expert if it has one. */
+  private DeviceTensor fullGate() {
+    if (shared == null || shared.gate() == null) {
+      return gate.tensor();
+    }
+    NDArray rows = gate.tensor().array().concat(shared.gate().array(), 0);
+    rows.attach(runtime().manager());
+    return DeviceTensor.owning(rows);
+  }
+
+  static ExpertWeights inferenceWeights(List<Expert> experts) {
     return expertWeights(experts, Weight::tensor);
   }
 
@@ -101,35 +150,27 @@ final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
         new TensorList(experts.stream().map(Expert::down).map(tensor).toList()));
   }
 
-  Weight norm() {
-    return norm;
-  }
-
-  Weight gate() {
-    return gate;
+  @Override
+  DeviceTensor norm(ForwardPass pass) {
+    return pass.weight(norm);
   }
 
   @Override
-  @Nullable DeviceTensor apply(ForwardPass pass, DeviceTensor hidden) {
-    Residual output =
-        mix(
-            pass,
-            pass.kernel().route(pass.manager(), hidden, pass.weight(norm), pass.weight(gate)));
-    return output == null ? null : pass.kernel().settle(pass.manager(), output);
+  DeviceTensor gate(ForwardPass pass) {
+    return pass.parameters() == null ? fullGate : pass.weight(gate);
   }
 
-  /**
-   * Selects experts and adds their outputs, now or together with what follows; null if the pass's
-   * observer ended it.
-   */
+  @Override
   @Nullable Residual mix(ForwardPass pass, RoutedResidual routed) {
     Kernel kernel = pass.kernel();
     ForwardObserver observer = pass.observer();
     if (observer != null && !observer.onInput(this, routed.wideInput())) {
       return null;
     }
-    float[] logits = ownLogits(routed.logits().toFloatArray());
-    SoftmaxRouting active = ownRouting();
+    float[] ofGate = routed.logits().toFloatArray();
+    float[] sharedWeights = sharedWeights(ofGate);
+    float[] logits = ownLogits(biased(routedColumns(ofGate)));
+    Routing active = ownRouting();
     ExpertWeights activeWeights = weights;
     TrainedMerge trained = pass.merges() == null ? null : pass.merges().get(layer);
     MergedExperts.Applied applied = applied(pass);
@@ -142,7 +183,7 @@ final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
       active = applied.routing().merged();
       activeWeights = applied.weights();
     }
-    int available = activeWeights.gate().size();
+    int available = activeWeights.gate().size() - (shared == null ? 0 : 1);
     RoutingDecision decision = active.route(logits, available);
     if (pass.idle() != null) {
       decision = decision.without(pass.idle());
@@ -162,20 +203,76 @@ final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
           kernel.mix(
               pass.manager(),
               routed,
-              decision,
-              activeWeights,
-              active.weights(mapped, selected(pass.manager(), decision))));
+              new ExpertMix(decision, activeWeights, null, null),
+              trained.routing().merged().weights(mapped, selected(pass.manager(), decision))));
     }
     if (pass.parameters() == null) {
-      return kernel.mixLater(pass.manager(), routed, decision, activeWeights);
+      float[] inputs =
+          active.scalesInputs() ? inputFactors(active, logits, available, decision) : null;
+      return kernel.mixLater(
+          pass.manager(), routed, new ExpertMix(decision, activeWeights, sharedWeights, inputs));
     }
+    NDArray factors =
+        mergeableRouting().weights(ownLogits(routed.logits()), selected(pass.manager(), decision));
     return new Residual(
         kernel.mix(
             pass.manager(),
             routed,
-            decision,
-            expertWeights(experts, pass::weight),
-            active.weights(ownLogits(routed.logits()), selected(pass.manager(), decision))));
+            new ExpertMix(decision, expertWeights(experts, pass::weight), null, null),
+            factors));
+  }
+
+  private int gateRows() {
+    return mapping == null ? experts.size() : mapping.numExperts();
+  }
+
+  /** Returns the logits of the routed experts, without the last column of a shared one. */
+  private float[] routedColumns(float[] ofGate) {
+    if (shared == null || shared.gate() == null) {
+      return ofGate;
+    }
+    int rows = gateRows();
+    int tokens = ofGate.length / (rows + 1);
+    float[] columns = new float[tokens * rows];
+    for (int token = 0; token < tokens; token++) {
+      System.arraycopy(ofGate, token * (rows + 1), columns, token * rows, rows);
+    }
+    return columns;
+  }
+
+  private float @Nullable [] sharedWeights(float[] ofGate) {
+    if (shared == null) {
+      return null;
+    }
+    int rows = gateRows();
+    boolean gated = shared.gate() != null;
+    float[] factors = new float[ofGate.length / (gated ? rows + 1 : rows)];
+    for (int token = 0; token < factors.length; token++) {
+      factors[token] =
+          gated ? (float) (1 / (1 + Math.exp(-(double) ofGate[token * (rows + 1) + rows]))) : 1;
+    }
+    return factors;
+  }
+
+  private float[] biased(float[] logits) {
+    if (routerBias != null) {
+      for (int i = 0; i < logits.length; i++) {
+        logits[i] += routerBias[i % routerBias.length];
+      }
+    }
+    return logits;
+  }
+
+  private static float[] inputFactors(
+      Routing routing, float[] logits, int numExperts, RoutingDecision decision) {
+    float[] scores = routing.scores(logits, numExperts);
+    float[] factors = new float[decision.tokens() * decision.topK()];
+    for (int i = 0; i < factors.length; i++) {
+      int token = i / decision.topK();
+      int expert = decision.expert(token, i % decision.topK());
+      factors[i] = expert == RoutingDecision.NONE ? 1 : scores[token * numExperts + expert];
+    }
+    return factors;
   }
 
   /** Returns the merge to follow in a pass. */
@@ -198,8 +295,27 @@ final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
   }
 
   /** Returns the routing without a merge. */
-  SoftmaxRouting ownRouting() {
+  private Routing ownRouting() {
     return mapping == null ? routing : mapping.merged();
+  }
+
+  /**
+   * Returns the routing without a merge, of which a merge makes another.
+   *
+   * @throws InvalidInputException if experts of this family are not merged
+   */
+  SoftmaxRouting mergeableRouting() {
+    if (ownRouting() instanceof SoftmaxRouting softmax
+        && shared == null
+        && routerBias == null
+        && runtime().isSingleExperts()) {
+      return softmax;
+    }
+    throw new InvalidInputException(
+        String.format(
+            "The experts of layer %d are not merged: that needs softmax routing (here: %s), experts"
+                + " with tensors of their own, and no shared experts",
+            layer, ownRouting()));
   }
 
   private float[] ownLogits(float[] ofGate) {
@@ -272,20 +388,42 @@ final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
   public NDArray routerLogits(NDArray hidden) {
     NDArray ofGate =
         runtime().inferenceKernel().routerLogits(hidden.getManager(), hidden, gate.tensor());
+    if (routerBias != null) {
+      try (NDArray unbiased = ofGate;
+          NDArray bias = hidden.getManager().create(routerBias)) {
+        ofGate = unbiased.add(bias);
+      }
+    }
     if (mapping == null) {
       return ofGate;
     }
-    try (ofGate) {
+    try (NDArray rows = ofGate) {
       return hidden
           .getManager()
           .create(
-              ownLogits(ofGate.toFloatArray()), new Shape(hidden.getShape().get(0), numExperts()));
+              ownLogits(rows.toFloatArray()), new Shape(hidden.getShape().get(0), numExperts()));
     }
   }
 
   @Override
   public NDArray expertOutput(int expert, NDArray hidden) {
-    return runtime().inferenceKernel().expertOutput(hidden.getManager(), hidden, weights, expert);
+    Kernel kernel = runtime().inferenceKernel();
+    if (!routing.scalesInputs()) {
+      return kernel.expertOutput(hidden.getManager(), hidden, weights, expert);
+    }
+    try (NDManager scratch = hidden.getManager().newSubManager()) {
+      NDArray logits = routerLogits(hidden);
+      logits.attach(scratch);
+      float[] scores = routing.scores(logits.toFloatArray(), numExperts());
+      float[] factors = new float[scores.length / numExperts()];
+      for (int token = 0; token < factors.length; token++) {
+        factors[token] = scores[token * numExperts() + expert];
+      }
+      NDArray scaled = scratch.create(factors, new Shape(factors.length, 1)).mul(hidden);
+      NDArray output = kernel.expertOutput(scratch, scaled, weights, expert);
+      output.attach(hidden.getManager());
+      return output;
+    }
   }
 
   /** Returns the numbers that the layer's experts have in the checkpoint. */
@@ -300,6 +438,7 @@ final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
       throw new InvalidInputException(
           "Layer " + layer + " runs with merged experts; call undoMerge() before it is pruned");
     }
+    Routing pruned = routing.retain(retained);
     List<Expert> kept = new ArrayList<>();
     List<Integer> keptStored = new ArrayList<>();
     for (int expert : retained) {
@@ -310,6 +449,11 @@ final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
     if (mapping != null) {
       mapping = mapping.retain(retained);
     }
+    if (routerBias != null) {
+      float[] all = routerBias;
+      routerBias = Floats.toArray(Ints.asList(retained).stream().map(i -> all[i]).toList());
+    }
+    routing = pruned;
     // The TorchScript lists own references: they go first, else nothing is freed.
     merged.close();
     weights.close();
@@ -318,13 +462,17 @@ final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
         expert.close();
       }
     }
+    if (fullGate != gate.tensor()) {
+      fullGate.close();
+    }
     if (rows != null) {
       gate.close();
-      gate = Weight.of(gateName, rows, runtime().type());
+      gate = Weight.of(gateName, rows, runtime().isTrainable());
     }
+    fullGate = fullGate();
     experts = List.copyOf(kept);
     stored = List.copyOf(keptStored);
-    weights = inferenceWeights(experts);
+    weights = inferenceWeights(withShared());
     merged = new MergedExperts(runtime(), experts);
     registerAll();
   }
@@ -340,6 +488,7 @@ final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
    * @return its routing
    */
   MappedRouting checkMerge(ExpertMerge merge, int topK) {
+    mergeableRouting();
     if (merge.numExperts() != numExperts()) {
       throw new InvalidInputException(
           String.format(
@@ -347,7 +496,7 @@ final class SparseMoe extends DecoderBlock implements MergeableMoeLayer {
                   + " has the layer been pruned since?",
               merge.numExperts(), layer, numExperts()));
     }
-    return MappedRouting.of(ownRouting(), merge.routerMapping(), topK);
+    return MappedRouting.of(mergeableRouting(), merge.routerMapping(), topK);
   }
 
   @Override

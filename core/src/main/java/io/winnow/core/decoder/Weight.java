@@ -1,7 +1,6 @@
 package io.winnow.core.decoder;
 
 import ai.djl.Device;
-import ai.djl.ndarray.types.DataType;
 import ai.djl.nn.Parameter;
 import ai.djl.training.ParameterStore;
 import io.winnow.core.kernel.DeviceTensor;
@@ -17,9 +16,14 @@ final class Weight implements AutoCloseable {
     this.parameter = parameter;
   }
 
-  static Weight of(String name, DeviceTensor tensor, DataType type) {
-    if (type != DataType.FLOAT32) {
-      // DJL aborts the JVM when it copies or saves a parameter in bfloat16.
+  /**
+   * Creates a weight.
+   *
+   * @param trainable whether it becomes a parameter; DJL aborts the JVM when it copies or saves one
+   *     in bfloat16
+   */
+  static Weight of(String name, DeviceTensor tensor, boolean trainable) {
+    if (!trainable) {
       return new Weight(tensor, null);
     }
     Parameter parameter = Parameter.builder().setName(name).setType(Parameter.Type.WEIGHT).build();

@@ -4,6 +4,9 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.pytorch.jni.IValue;
+import io.winnow.core.kernel.AttentionConfig.Temperature;
+import io.winnow.core.kernel.AttentionConfig.Visibility;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -18,10 +21,7 @@ public final class AttentionContext {
   private static final float MASKED = -30_000f;
 
   private final TensorList rotary;
-  private final DeviceTensor cos;
-  private final DeviceTensor sin;
-  private final @Nullable DeviceTensor mask;
-  private final @Nullable TensorList maskList;
+  private final Map<Visibility, TensorList> masks;
   private final int sequences;
   private final int tokens;
   private final @Nullable IValue sizes;
@@ -29,23 +29,21 @@ public final class AttentionContext {
   /**
    * Creates a context.
    *
+   * @param rotary cosines, sines, and the queries' factors by position if layers need them
+   * @param masks by visibility, where one is needed
    * @param sizes what the fused kernel needs of them as a TorchScript list; its manager closes it
    */
   AttentionContext(
-      DeviceTensor cos,
-      DeviceTensor sin,
-      @Nullable DeviceTensor mask,
+      TensorList rotary,
+      Map<Visibility, TensorList> masks,
       int sequences,
       int tokens,
       @Nullable IValue sizes) {
-    this.cos = cos;
-    this.sin = sin;
-    this.mask = mask;
+    this.rotary = rotary;
+    this.masks = Map.copyOf(masks);
     this.sequences = sequences;
     this.tokens = tokens;
     this.sizes = sizes;
-    rotary = TensorList.of(cos, sin);
-    maskList = mask == null ? null : TensorList.of(mask);
   }
 
   TensorList rotary() {
@@ -53,19 +51,24 @@ public final class AttentionContext {
   }
 
   DeviceTensor cos() {
-    return cos;
+    return rotary.get(0);
   }
 
   DeviceTensor sin() {
-    return sin;
+    return rotary.get(1);
   }
 
-  @Nullable DeviceTensor mask() {
-    return mask;
+  DeviceTensor temperature() {
+    return rotary.get(2);
   }
 
-  @Nullable TensorList maskList() {
-    return maskList;
+  @Nullable DeviceTensor mask(Visibility visibility) {
+    TensorList list = masks.get(visibility);
+    return list == null ? null : list.get(0);
+  }
+
+  @Nullable TensorList maskList(Visibility visibility) {
+    return masks.get(visibility);
   }
 
   /** Returns the number of sequences. */
@@ -95,12 +98,35 @@ public final class AttentionContext {
     long[] positions = new long[rows * tokens];
     for (int row = 0; row < rows; row++) {
       for (int token = 0; token < tokens; token++) {
-        int at = past + token;
-        positions[row * tokens + token] =
-            at < paddingStart ? at : Math.max(paddingStart, at - padding[row]);
+        positions[row * tokens + token] = position(past + token, padding[row], paddingStart);
       }
     }
     return manager.create(positions, new Shape(rows, tokens));
+  }
+
+  private static long position(int place, long padding, int paddingStart) {
+    return place < paddingStart ? place : Math.max(paddingStart, place - padding);
+  }
+
+  /**
+   * Returns the queries' factors by position, {@code [1 or sequences, 1, tokens, 1]} in float32.
+   */
+  static NDArray temperatures(
+      NDManager manager,
+      Temperature temperature,
+      int tokens,
+      int past,
+      long[] padding,
+      int paddingStart) {
+    int rows = isPadded(padding) ? padding.length : 1;
+    float[] factors = new float[rows * tokens];
+    for (int row = 0; row < rows; row++) {
+      for (int token = 0; token < tokens; token++) {
+        factors[row * tokens + token] =
+            temperature.at(position(past + token, padding[row], paddingStart));
+      }
+    }
+    return manager.create(factors, new Shape(rows, 1, tokens, 1));
   }
 
   /**
@@ -113,12 +139,13 @@ public final class AttentionContext {
       int past,
       long[] padding,
       int paddingStart,
-      int slidingWindow,
+      Visibility visibility,
       boolean require) {
     int total = past + tokens;
     boolean padded = isPadded(padding);
-    boolean windowed = slidingWindow > 0 && total > slidingWindow;
-    if (!require && !padded && !windowed && (tokens == 1 || past == 0)) {
+    boolean causal = visibility.isCausal(total);
+    boolean needed = require || (visibility.explicit() && tokens > 1);
+    if (!needed && !padded && causal && (tokens == 1 || past == 0)) {
       return null;
     }
     int rows = padded ? padding.length : 1;
@@ -128,14 +155,12 @@ public final class AttentionContext {
         int at = (row * tokens + token) * total;
         int query = past + token;
         for (int key = 0; key < total; key++) {
-          long distance = query - key;
-          if (key < paddingStart && query >= paddingStart) {
-            distance -= padding[row];
-          }
           boolean visible =
-              key <= query
-                  && (key < paddingStart || key >= paddingStart + padding[row])
-                  && (!windowed || distance < slidingWindow);
+              key <= query && (key < paddingStart || key >= paddingStart + padding[row]);
+          if (visible && !causal) {
+            long place = position(query, padding[row], paddingStart);
+            visible = visibility.sees(place, position(key, padding[row], paddingStart));
+          }
           if (!visible) {
             mask[at + key] = MASKED;
           }

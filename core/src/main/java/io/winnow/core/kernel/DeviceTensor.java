@@ -3,6 +3,7 @@ package io.winnow.core.kernel;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.NDScope;
+import ai.djl.ndarray.index.NDIndex;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.pytorch.engine.PtNDArray;
@@ -75,6 +76,16 @@ public final class DeviceTensor implements AutoCloseable {
       PtNDArray selected = (PtNDArray) array.get(index);
       return owning(selected).attach(manager);
     }
+  }
+
+  /** Returns a transposed view of a matrix, which belongs to {@code manager}. */
+  public DeviceTensor transposed(NDManager manager) {
+    return owning((PtNDArray) array.transpose()).attach(manager);
+  }
+
+  /** Returns a view of successive rows, which belongs to {@code manager}. */
+  public DeviceTensor rowView(NDManager manager, long from, long to) {
+    return owning((PtNDArray) array.get(new NDIndex().addSliceDim(from, to))).attach(manager);
   }
 
   /** Returns the TorchScript value, made on first use. It is closed with this tensor. */

@@ -2,8 +2,13 @@ package io.winnow.core.kernel;
 
 /**
  * The weights of a layer's experts, as the kernel takes them: {@code gate} and {@code up} {@code
- * [intermediateSize, hiddenSize]}, {@code down} {@code [hiddenSize, intermediateSize]}. Closing it
- * closes the lists, not the weights. Not part of the API.
+ * [intermediateSize, hiddenSize]}, {@code down} {@code [hiddenSize, intermediateSize]}.
+ *
+ * <p>Where {@code up} is a vector, the expert is one of gpt-oss: rows of gate and up alternate in
+ * {@code gate}, {@code [2 intermediateSize, hiddenSize]}, and {@code up} holds the biases of that,
+ * then those of {@code down}, in float32.
+ *
+ * <p>Closing it closes the lists, not the weights. Not part of the API.
  */
 public record ExpertWeights(TensorList gate, TensorList up, TensorList down)
     implements AutoCloseable {

@@ -6,10 +6,14 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.index.NDIndex;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.pytorch.jni.IValue;
-import io.winnow.core.RoutingDecision;
 import io.winnow.core.checkpoint.TensorType;
 import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collection;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -27,7 +31,9 @@ public final class FusedKernel implements Kernel {
 
   private final TorchScriptModule module;
   private final int scalarType;
+  private final KernelConfig config;
   private final IValue noTensors;
+  private final IValue noNumbers;
   private final IValue constants;
 
   /**
@@ -35,20 +41,22 @@ public final class FusedKernel implements Kernel {
    *
    * @param parent the manager that closes them
    * @param type the type of the weights they will get
-   * @param hiddenSize elements of a hidden state
-   * @param epsilon of the RMS norms
    * @throws io.winnow.core.InvalidInputException if models do not compute in this type
    */
-  public FusedKernel(NDManager parent, DataType type, int hiddenSize, double epsilon) {
+  public FusedKernel(NDManager parent, DataType type, KernelConfig config) {
+    this.config = config;
     scalarType = ScalarTypes.of(type);
     module = TorchScriptModule.load(parent, SOURCE);
     noTensors = DeviceTensor.list(NO_TENSORS);
     parent.attachInternal(noTensors.getUid(), noTensors);
-    float[] length = {(float) Math.sqrt(hiddenSize * epsilon)};
+    noNumbers = IValue.listFrom(new double[0]);
+    parent.attachInternal(noNumbers.getUid(), noNumbers);
+    float[] length = {(float) Math.sqrt(config.hiddenSize() * config.epsilon())};
+    DeviceTensor zero = DeviceTensor.owning(parent.create(new float[1])).outliveScopes();
+    DeviceTensor least = DeviceTensor.owning(parent.create(length)).outliveScopes();
+    // The kernel's source tells a layer norm by a third constant.
     constants =
-        DeviceTensor.list(
-            DeviceTensor.owning(parent.create(new float[1])).outliveScopes(),
-            DeviceTensor.owning(parent.create(length)).outliveScopes());
+        config.layerNorm() ? DeviceTensor.list(zero, least, zero) : DeviceTensor.list(zero, least);
     parent.attachInternal(constants.getUid(), constants);
   }
 
@@ -59,15 +67,16 @@ public final class FusedKernel implements Kernel {
   @Override
   public DeviceTensor embed(NDManager manager, DeviceTensor table, NDArray ids) {
     try (DeviceTensor tokens = DeviceTensor.borrowing(ids)) {
-      return module.runForTensor(manager, "embed", table, tokens);
+      return module.runForTensor(manager, "embed", table, tokens, config.embeddingFactor());
     }
   }
 
   @Override
   public AttentionContext prepare(
       NDManager manager,
-      AttentionConfig config,
+      Collection<AttentionConfig> layers,
       RotaryTable table,
+      AttentionConfig.@Nullable Temperature temperature,
       int tokens,
       int past,
       long[] padding,
@@ -83,19 +92,29 @@ public final class FusedKernel implements Kernel {
     } else {
       rotary = module.runForTensors(manager, "rotary_range", factors, (long) past, (long) tokens);
     }
-    NDArray mask =
-        AttentionContext.mask(
-            manager, tokens, past, padding, paddingStart, config.slidingWindow(), false);
+    List<DeviceTensor> positional = new ArrayList<>(Arrays.asList(rotary));
+    if (temperature != null) {
+      positional.add(
+          DeviceTensor.owning(
+              AttentionContext.temperatures(
+                  manager, temperature, tokens, past, padding, paddingStart)));
+    }
+    Map<AttentionConfig.Visibility, TensorList> masks = new HashMap<>();
+    for (AttentionConfig layer : layers) {
+      AttentionConfig.Visibility visibility = layer.visibility();
+      if (!masks.containsKey(visibility)) {
+        NDArray mask =
+            AttentionContext.mask(manager, tokens, past, padding, paddingStart, visibility, false);
+        if (mask != null) {
+          masks.put(visibility, TensorList.of(convert(manager, mask)));
+        }
+      }
+    }
+    AttentionConfig first = layers.iterator().next();
     IValue sizes =
-        IValue.listFrom(padding.length, tokens, past, config.heads(), config.keyValueHeads());
+        IValue.listFrom(padding.length, tokens, past, first.heads(), first.keyValueHeads());
     manager.attachInternal(sizes.getUid(), sizes);
-    return new AttentionContext(
-        rotary[0],
-        rotary[1],
-        mask == null ? null : convert(manager, mask),
-        padding.length,
-        tokens,
-        sizes);
+    return new AttentionContext(new TensorList(positional), masks, padding.length, tokens, sizes);
   }
 
   private DeviceTensor convert(NDManager manager, NDArray mask) {
@@ -113,20 +132,22 @@ public final class FusedKernel implements Kernel {
   public DeviceTensor attend(
       NDManager manager,
       DeviceTensor hidden,
-      TensorList weights,
-      AttentionConfig config,
+      AttentionWeights weights,
       AttentionContext context,
       KeyValueCache.@Nullable Layer cache) {
+    AttentionWeights.Fused fused = weights.fused(config);
     return module.runForTensor(
         manager,
         "attend",
         hidden,
-        weights.transposed(),
+        fused.matrices().transposed(),
         context.rotary().value(),
-        listOf(context.maskList()),
+        listOf(context.maskList(weights.config().visibility())),
         listOf(cache == null ? null : cache.list()),
         context.sizes(),
-        config.scale(),
+        fused.form(),
+        listOf(fused.extras()),
+        fused.numbers(),
         constants);
   }
 
@@ -147,17 +168,19 @@ public final class FusedKernel implements Kernel {
       NDManager manager,
       Residual residual,
       LayerWeights weights,
-      AttentionConfig config,
       AttentionContext context,
       KeyValueCache.@Nullable Layer cache) {
+    AttentionWeights.Fused fused = weights.attention().fused(config);
     Object[] arguments =
         residual.followedBy(
-            weights.attention().transposed(),
+            fused.matrices().transposed(),
             context.rotary().value(),
-            listOf(context.maskList()),
+            listOf(context.maskList(weights.attention().config().visibility())),
             listOf(cache == null ? null : cache.list()),
             context.sizes(),
-            config.scale(),
+            fused.form(),
+            listOf(fused.extras()),
+            fused.numbers(),
             constants,
             weights.moeNorm(),
             weights.gate(),
@@ -169,19 +192,30 @@ public final class FusedKernel implements Kernel {
   }
 
   @Override
-  public Residual mixLater(
-      NDManager manager, RoutedResidual routed, RoutingDecision decision, ExpertWeights weights) {
-    if (decision.tokens() == 1 && routed instanceof RoutedState state) {
-      ExpertBatches batches = ExpertBatches.of(decision, weights.gate().size());
-      double[] factors = new double[batches.weights().length];
-      for (int i = 0; i < factors.length; i++) {
-        factors[i] = batches.weights()[i];
+  public Residual mixLater(NDManager manager, RoutedResidual routed, ExpertMix mix) {
+    if (mix.tokens() == 1 && routed instanceof RoutedState state) {
+      ExpertBatches batches = ExpertBatches.of(mix, (float) config.residualFactor());
+      IValue inputs = noNumbers;
+      float[] inputFactors = batches.inputs();
+      if (inputFactors != null) {
+        inputs = IValue.listFrom(wide(inputFactors));
+        manager.attachInternal(inputs.getUid(), inputs);
       }
-      return new Residual(new Residual.Mixture(state, batches.experts(), factors, weights));
+      return new Residual(
+          new Residual.Mixture(
+              state, batches.experts(), wide(batches.weights()), inputs, mix.weights()));
     }
     try (routed) {
-      return new Residual(mix(manager, routed, decision, weights, null));
+      return new Residual(mix(manager, routed, mix, null));
     }
+  }
+
+  private static double[] wide(float[] values) {
+    double[] wide = new double[values.length];
+    for (int i = 0; i < wide.length; i++) {
+      wide[i] = values[i];
+    }
+    return wide;
   }
 
   @Override
@@ -193,17 +227,20 @@ public final class FusedKernel implements Kernel {
 
   @Override
   public DeviceTensor mix(
-      NDManager manager,
-      RoutedResidual routed,
-      RoutingDecision decision,
-      ExpertWeights weights,
-      @Nullable NDArray routingWeights) {
+      NDManager manager, RoutedResidual routed, ExpertMix mix, @Nullable NDArray routingWeights) {
     if (routingWeights != null) {
       throw new IllegalArgumentException("The fused kernel cannot be differentiated");
     }
-    ExpertBatches batches = ExpertBatches.of(decision, weights.gate().size());
-    try (DeviceTensor tokens = DeviceTensor.owning(manager.create(batches.tokens()));
-        DeviceTensor factors = DeviceTensor.owning(manager.create(batches.weights()))) {
+    ExpertBatches batches = ExpertBatches.of(mix, (float) config.residualFactor());
+    ExpertWeights weights = mix.weights();
+    float[] inputFactors = batches.inputs();
+    try (NDManager scratch = manager.newSubManager()) {
+      TensorList inputs =
+          inputFactors == null
+              ? null
+              : TensorList.of(DeviceTensor.owning(scratch.create(inputFactors)));
+      DeviceTensor tokens = DeviceTensor.owning(scratch.create(batches.tokens()));
+      DeviceTensor factors = DeviceTensor.owning(scratch.create(batches.weights()));
       return module.runForTensor(
           manager,
           "mix",
@@ -213,6 +250,7 @@ public final class FusedKernel implements Kernel {
           batches.starts(),
           tokens,
           factors,
+          listOf(inputs),
           weights.gate().transposed(),
           weights.up().transposed(),
           weights.down().transposed());
@@ -252,14 +290,27 @@ public final class FusedKernel implements Kernel {
       Residual residual,
       DeviceTensor norm,
       DeviceTensor weight,
+      @Nullable TensorList bias,
       int tokens,
       int count) {
+    double divisor = config.logitsDivisor();
     DeviceTensor logits =
         residual.isPending()
             ? module.runForTensor(
-                manager, "mix_and_head", residual.followedBy(norm, weight, constants))
+                manager,
+                "mix_and_head",
+                residual.followedBy(norm, weight, listOf(bias), divisor, constants))
             : module.runForTensor(
-                manager, "head", residual.hidden(), norm, weight, tokens, count, constants);
+                manager,
+                "head",
+                residual.hidden(),
+                norm,
+                weight,
+                listOf(bias),
+                tokens,
+                count,
+                divisor,
+                constants);
     return logits.array();
   }
 
@@ -267,7 +318,7 @@ public final class FusedKernel implements Kernel {
   public void reserve(
       KeyValueCache.Layer cache,
       DeviceTensor like,
-      AttentionConfig config,
+      AttentionConfig attention,
       int sequences,
       int tokens) {
     int needed = cache.length() + tokens;
@@ -279,8 +330,8 @@ public final class FusedKernel implements Kernel {
     DeviceTensor values = cache.values();
     if (keys == null || values == null) {
       cache.set(
-          empty(cache, like, config, sequences, capacity),
-          empty(cache, like, config, sequences, capacity));
+          empty(cache, like, attention, sequences, capacity, attention.cachedKeySize()),
+          empty(cache, like, attention, sequences, capacity, attention.cachedValueSize()));
     } else {
       cache.set(
           module.runForTensor(cache.manager(), "grow", keys, capacity),
@@ -291,17 +342,18 @@ public final class FusedKernel implements Kernel {
   private DeviceTensor empty(
       KeyValueCache.Layer cache,
       DeviceTensor like,
-      AttentionConfig config,
+      AttentionConfig attention,
       int sequences,
-      long capacity) {
+      long capacity,
+      int headSize) {
     return module.runForTensor(
         cache.manager(),
         "empty_cache",
         like,
         (long) sequences,
-        (long) config.keyValueHeads(),
+        (long) attention.cachedHeads(),
         capacity,
-        (long) config.headSize());
+        (long) headSize);
   }
 
   @Override
@@ -316,7 +368,7 @@ public final class FusedKernel implements Kernel {
   /**
    * Fills an empty cache with copies of keys and values.
    *
-   * @param keysAndValues keys, then values of each layer, {@code [sequences, keyValueHeads, length,
+   * @param keysAndValues keys, then values of each layer, {@code [sequences, heads, length,
    *     headSize]} float32
    */
   public void fill(KeyValueCache cache, NDList keysAndValues) {

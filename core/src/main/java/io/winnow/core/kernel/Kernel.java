@@ -2,7 +2,7 @@ package io.winnow.core.kernel;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
-import io.winnow.core.RoutingDecision;
+import java.util.Collection;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -22,7 +22,9 @@ public interface Kernel {
   /**
    * Prepares what all layers' attention shares.
    *
+   * @param layers the forms of the layers' attention, each once; sizes of the first count
    * @param table the positions' rotary factors
+   * @param temperature of the layers that need one, or null
    * @param tokens new tokens per sequence
    * @param past positions that are cached
    * @param padding how many positions of each sequence are padding
@@ -30,8 +32,9 @@ public interface Kernel {
    */
   AttentionContext prepare(
       NDManager manager,
-      AttentionConfig config,
+      Collection<AttentionConfig> layers,
       RotaryTable table,
+      AttentionConfig.@Nullable Temperature temperature,
       int tokens,
       int past,
       long[] padding,
@@ -40,14 +43,12 @@ public interface Kernel {
   /**
    * Adds normalised attention to the residual.
    *
-   * @param weights norm, query, key, value and output
    * @param cache keys and values of this layer, appended to; null to compute without
    */
   DeviceTensor attend(
       NDManager manager,
       DeviceTensor hidden,
-      TensorList weights,
-      AttentionConfig config,
+      AttentionWeights weights,
       AttentionContext context,
       KeyValueCache.@Nullable Layer cache);
 
@@ -64,7 +65,6 @@ public interface Kernel {
       NDManager manager,
       Residual residual,
       LayerWeights weights,
-      AttentionConfig config,
       AttentionContext context,
       KeyValueCache.@Nullable Layer cache);
 
@@ -73,8 +73,7 @@ public interface Kernel {
    *
    * @param routed taken over, and closed when it is no longer needed
    */
-  Residual mixLater(
-      NDManager manager, RoutedResidual routed, RoutingDecision decision, ExpertWeights weights);
+  Residual mixLater(NDManager manager, RoutedResidual routed, ExpertMix mix);
 
   /** Returns the residual with everything added. */
   DeviceTensor settle(NDManager manager, Residual residual);
@@ -86,11 +85,7 @@ public interface Kernel {
    *     or null to take those of the decision
    */
   DeviceTensor mix(
-      NDManager manager,
-      RoutedResidual routed,
-      RoutingDecision decision,
-      ExpertWeights weights,
-      @Nullable NDArray routingWeights);
+      NDManager manager, RoutedResidual routed, ExpertMix mix, @Nullable NDArray routingWeights);
 
   /** Computes float32 router logits of float32 inputs {@code [tokens, hiddenSize]}. */
   NDArray routerLogits(NDManager manager, NDArray input, DeviceTensor gate);
@@ -98,18 +93,21 @@ public interface Kernel {
   /** Computes one expert in float32: {@code [tokens, hiddenSize]} to the same shape. */
   NDArray expertOutput(NDManager manager, NDArray input, ExpertWeights weights, int expert);
 
-  /** Applies the RMS norm to a hidden state, in float32: what the head multiplies. */
+  /** Applies the norm to a hidden state, in float32: what the head multiplies. */
   NDArray finalHidden(NDManager manager, DeviceTensor hidden, DeviceTensor norm);
 
   /**
    * Computes float32 logits of the last {@code count} of each sequence's {@code tokens}: {@code
    * [sequences, count, vocabulary]}.
+   *
+   * @param bias of the logits, or null
    */
   NDArray head(
       NDManager manager,
       Residual residual,
       DeviceTensor norm,
       DeviceTensor weight,
+      @Nullable TensorList bias,
       int tokens,
       int count);
 
@@ -128,7 +126,7 @@ public interface Kernel {
   /**
    * Copies a part of a layer's cache.
    *
-   * @param cached keys or values {@code [sequences, keyValueHeads, at least length, headSize]}
+   * @param cached keys or values {@code [sequences, heads, at least length, headSize]}
    * @param rows the sequences to copy, int64
    * @param length the filled positions
    * @param tokens how many more positions to make room for

@@ -10,9 +10,9 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The keys and values of the tokens a decoder has seen, per layer {@code [sequences, keyValueHeads,
- * capacity, headSize]}. It grows by blocks. Not thread-safe: one cache serves one generation. The
- * caller closes it.
+ * The keys and values of the tokens a decoder has seen, per layer {@code [sequences, heads,
+ * capacity, headSize]}; of latent attention, rotated keys and latent vectors. It grows by blocks.
+ * Not thread-safe: one cache serves one generation. The caller closes it.
  */
 public final class KeyValueCache implements AutoCloseable {
   private static final int BLOCK = 256;

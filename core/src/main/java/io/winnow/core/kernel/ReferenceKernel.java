@@ -12,8 +12,12 @@ import ai.djl.nn.Activation;
 import ai.djl.nn.core.Embedding;
 import ai.djl.nn.core.Linear;
 import io.winnow.core.RoutingDecision;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collection;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -23,30 +27,27 @@ import org.jspecify.annotations.Nullable;
  * <p>Intermediate results belong to the manager that is passed in, and go with it.
  */
 public final class ReferenceKernel implements Kernel {
-  private final double epsilon;
+  private final KernelConfig config;
 
-  /**
-   * Creates a kernel.
-   *
-   * @param epsilon of the RMS norms
-   */
-  public ReferenceKernel(double epsilon) {
-    this.epsilon = epsilon;
+  /** Creates a kernel. */
+  public ReferenceKernel(KernelConfig config) {
+    this.config = config;
   }
 
   @Override
   public DeviceTensor embed(NDManager manager, DeviceTensor table, NDArray ids) {
     NDArray kept = kept(manager, ids.duplicate());
-    return own(
-        manager,
-        Embedding.embedding(kept.flatten(), table.array(), SparseFormat.DENSE).singletonOrThrow());
+    NDArray rows =
+        Embedding.embedding(kept.flatten(), table.array(), SparseFormat.DENSE).singletonOrThrow();
+    return own(manager, times(manager, rows, config.embeddingFactor()));
   }
 
   @Override
   public AttentionContext prepare(
       NDManager manager,
-      AttentionConfig config,
+      Collection<AttentionConfig> layers,
       RotaryTable table,
+      AttentionConfig.@Nullable Temperature temperature,
       int tokens,
       int past,
       long[] padding,
@@ -55,17 +56,31 @@ public final class ReferenceKernel implements Kernel {
       NDArray positions = AttentionContext.positions(scratch, tokens, past, padding, paddingStart);
       NDArray angles =
           positions.toType(DataType.FLOAT32, false).expandDims(-1).mul(table.inverseFrequencies());
-      angles = angles.concat(angles, -1).expandDims(1);
-      NDArray mask =
-          AttentionContext.mask(
-              scratch, tokens, past, padding, paddingStart, config.slidingWindow(), tokens > 1);
-      return new AttentionContext(
-          own(manager, angles.cos()),
-          own(manager, angles.sin()),
-          mask == null ? null : own(manager, mask),
-          padding.length,
-          tokens,
-          null);
+      angles = table.config().interleaved() ? angles.repeat(2, 2) : angles.concat(angles, -1);
+      angles = angles.expandDims(1);
+      double factor = table.config().factor();
+      List<DeviceTensor> positional = new ArrayList<>();
+      positional.add(own(manager, times(scratch, angles.cos(), factor)));
+      positional.add(own(manager, times(scratch, angles.sin(), factor)));
+      if (temperature != null) {
+        NDArray factors =
+            AttentionContext.temperatures(
+                scratch, temperature, tokens, past, padding, paddingStart);
+        positional.add(own(manager, factors));
+      }
+      Map<AttentionConfig.Visibility, TensorList> masks = new HashMap<>();
+      for (AttentionConfig layer : layers) {
+        AttentionConfig.Visibility visibility = layer.visibility();
+        if (!masks.containsKey(visibility)) {
+          NDArray mask =
+              AttentionContext.mask(
+                  scratch, tokens, past, padding, paddingStart, visibility, tokens > 1);
+          if (mask != null) {
+            masks.put(visibility, TensorList.of(own(manager, mask)));
+          }
+        }
+      }
+      return new AttentionContext(new TensorList(positional), masks, padding.length, tokens, null);
     }
   }
 
@@ -73,61 +88,204 @@ public final class ReferenceKernel implements Kernel {
   public DeviceTensor attend(
       NDManager manager,
       DeviceTensor hidden,
-      TensorList weights,
-      AttentionConfig config,
+      AttentionWeights weights,
       AttentionContext context,
       KeyValueCache.@Nullable Layer cache) {
     NDArray residual = hidden.array();
-    NDArray cos = context.cos().array();
-    NDArray sin = context.sin().array();
-    NDArray x = normalize(residual, weights.get(0).array());
-    NDArray query = rotate(heads(x, weights.get(1), context, config.heads()), cos, sin);
-    NDArray key = rotate(heads(x, weights.get(2), context, config.keyValueHeads()), cos, sin);
-    NDArray value = heads(x, weights.get(3), context, config.keyValueHeads());
-    if (cache != null) {
-      DeviceTensor keys = cache.keys();
-      DeviceTensor values = cache.values();
-      if (keys != null && values != null) {
-        // Results belong to their first operand's manager, here the cache's.
-        key = attach(manager, keys.array().concat(key, 2));
-        value = attach(manager, values.array().concat(value, 2));
-      }
-      cache.set(DeviceTensor.owning(key.duplicate()), DeviceTensor.owning(value.duplicate()));
-    }
-    int groups = config.heads() / config.keyValueHeads();
-    NDArray scores =
-        query
-            .matMul(repeatHeads(key, groups).transpose(0, 1, 3, 2))
-            .mul(kept(manager, manager.create((float) config.scale())));
-    DeviceTensor mask = context.mask();
-    if (mask != null) {
-      scores = scores.add(mask.array());
-    }
+    NDArray x = normalize(residual, weights.get(AttentionPart.NORM).array());
     NDArray attended =
-        scores
-            .softmax(-1)
-            .matMul(repeatHeads(value, groups))
-            .transpose(0, 2, 1, 3)
-            .reshape(residual.getShape().get(0), -1);
-    return own(manager, residual.add(linear(attended, weights.get(4))));
+        weights.config().latent() == null
+            ? attendGrouped(manager, x, weights, context, cache)
+            : attendLatent(manager, x, weights, context, cache);
+    NDArray added =
+        biased(
+            linear(attended, weights.get(AttentionPart.OUTPUT)),
+            weights.find(AttentionPart.OUTPUT_BIAS));
+    return own(manager, residual.add(times(manager, added, config.residualFactor())));
   }
 
-  private static NDArray heads(
-      NDArray x, DeviceTensor weight, AttentionContext context, int heads) {
-    return linear(x, weight)
-        .reshape(context.sequences(), context.tokens(), heads, -1)
-        .transpose(0, 2, 1, 3);
+  private NDArray attendGrouped(
+      NDManager manager,
+      NDArray x,
+      AttentionWeights weights,
+      AttentionContext context,
+      KeyValueCache.@Nullable Layer cache) {
+    AttentionConfig form = weights.config();
+    NDArray query =
+        biased(linear(x, weights.get(AttentionPart.QUERY)), weights.find(AttentionPart.QUERY_BIAS));
+    NDArray key =
+        biased(linear(x, weights.get(AttentionPart.KEY)), weights.find(AttentionPart.KEY_BIAS));
+    NDArray value =
+        biased(linear(x, weights.get(AttentionPart.VALUE)), weights.find(AttentionPart.VALUE_BIAS));
+    if (form.norm() == AttentionConfig.QueryKeyNorm.PROJECTION) {
+      query = rootMeanSquare(query, weights.get(AttentionPart.QUERY_NORM), config.epsilon());
+      key = rootMeanSquare(key, weights.get(AttentionPart.KEY_NORM), config.epsilon());
+    }
+    if (form.clip() > 0) {
+      query = query.clip(-form.clip(), form.clip());
+      key = key.clip(-form.clip(), form.clip());
+      value = value.clip(-form.clip(), form.clip());
+    }
+    query = heads(query, context, form.heads());
+    key = heads(key, context, form.keyValueHeads());
+    value = heads(value, context, form.keyValueHeads());
+    if (form.norm() == AttentionConfig.QueryKeyNorm.HEAD) {
+      query = rootMeanSquare(query, weights.get(AttentionPart.QUERY_NORM), config.epsilon());
+      key = rootMeanSquare(key, weights.get(AttentionPart.KEY_NORM), config.epsilon());
+    }
+    query = rotate(query, form, context);
+    key = rotate(key, form, context);
+    if (form.norm() == AttentionConfig.QueryKeyNorm.ROTATED) {
+      query = rootMeanSquare(query, null, config.epsilon());
+      key = rootMeanSquare(key, null, config.epsilon());
+    }
+    if (form.temperature()) {
+      query = query.mul(context.temperature().array());
+    }
+    NDList cached = cached(manager, cache, key, value);
+    int groups = form.heads() / form.keyValueHeads();
+    NDArray scores =
+        scores(manager, query, repeatHeads(cached.get(0), groups), form.scale(), context, form);
+    DeviceTensor sinks = weights.find(AttentionPart.SINKS);
+    NDArray shares;
+    if (sinks == null) {
+      shares = scores.softmax(-1);
+    } else {
+      Shape shape = scores.getShape();
+      NDArray column =
+          sinks
+              .array()
+              .reshape(1, form.heads(), 1, 1)
+              .broadcast(shape.get(0), shape.get(1), shape.get(2), 1);
+      shares =
+          attach(manager, scores.concat(attach(manager, column), -1).softmax(-1))
+              .get(new NDIndex("..., :{}", shape.get(3)));
+    }
+    return joined(shares.matMul(repeatHeads(cached.get(1), groups)));
+  }
+
+  private NDArray attendLatent(
+      NDManager manager,
+      NDArray x,
+      AttentionWeights weights,
+      AttentionContext context,
+      KeyValueCache.@Nullable Layer cache) {
+    AttentionConfig form = weights.config();
+    AttentionConfig.Latent sizes = form.latent();
+    if (sizes == null) {
+      throw new IllegalStateException("The attention is not latent");
+    }
+    double epsilon = AttentionWeights.LATENT_EPSILON;
+    NDArray query;
+    if (sizes.queryRank() == 0) {
+      query = linear(x, weights.get(AttentionPart.QUERY));
+    } else {
+      NDArray down =
+          biased(
+              linear(x, weights.get(AttentionPart.QUERY_DOWN)),
+              weights.find(AttentionPart.QUERY_DOWN_BIAS));
+      query =
+          linear(
+              rootMeanSquare(down, weights.get(AttentionPart.QUERY_DOWN_NORM), epsilon),
+              weights.get(AttentionPart.QUERY_UP));
+    }
+    query = heads(query, context, form.heads());
+    NDArray plain = query.get(new NDIndex("..., :{}", sizes.plainSize()));
+    NDArray rotated = rotate(query.get(new NDIndex("..., {}:", sizes.plainSize())), form, context);
+    query = plain.concat(rotated, -1);
+    NDArray down =
+        biased(
+            linear(x, weights.get(AttentionPart.LATENT)), weights.find(AttentionPart.LATENT_BIAS));
+    NDArray latent =
+        rootMeanSquare(
+            down.get(new NDIndex("..., :{}", sizes.rank())),
+            weights.get(AttentionPart.LATENT_NORM),
+            epsilon);
+    NDArray key = heads(down.get(new NDIndex("..., {}:", sizes.rank())), context, 1);
+    NDList cached = cached(manager, cache, rotate(key, form, context), heads(latent, context, 1));
+    NDArray both = linear(cached.get(1).squeeze(1), weights.get(AttentionPart.LATENT_UP));
+    both =
+        both.reshape(
+                both.getShape().get(0),
+                both.getShape().get(1),
+                form.heads(),
+                (long) sizes.plainSize() + sizes.valueSize())
+            .transpose(0, 2, 1, 3);
+    NDArray keys =
+        both.get(new NDIndex("..., :{}", sizes.plainSize()))
+            .concat(cached.get(0).repeat(1, form.heads()), -1);
+    NDArray values = both.get(new NDIndex("..., {}:", sizes.plainSize()));
+    NDArray scores = scores(manager, query, keys, form.scale(), context, form);
+    return joined(scores.softmax(-1).matMul(values));
+  }
+
+  /** Adds to a cache and returns keys and values of all tokens. */
+  private static NDList cached(
+      NDManager manager, KeyValueCache.@Nullable Layer cache, NDArray key, NDArray value) {
+    if (cache == null) {
+      return new NDList(key, value);
+    }
+    NDArray allKeys = key;
+    NDArray allValues = value;
+    DeviceTensor keys = cache.keys();
+    DeviceTensor values = cache.values();
+    if (keys != null && values != null) {
+      // Results belong to their first operand's manager, here the cache's.
+      allKeys = attach(manager, keys.array().concat(key, 2));
+      allValues = attach(manager, values.array().concat(value, 2));
+    }
+    cache.set(DeviceTensor.owning(allKeys.duplicate()), DeviceTensor.owning(allValues.duplicate()));
+    return new NDList(allKeys, allValues);
+  }
+
+  private static NDArray scores(
+      NDManager manager,
+      NDArray query,
+      NDArray key,
+      double scale,
+      AttentionContext context,
+      AttentionConfig form) {
+    NDArray scores =
+        query.matMul(key.transpose(0, 1, 3, 2)).mul(kept(manager, manager.create((float) scale)));
+    DeviceTensor mask = context.mask(form.visibility());
+    return mask == null ? scores : scores.add(mask.array());
+  }
+
+  /** Returns heads behind each other: {@code [sequences * tokens, heads * headSize]}. */
+  private static NDArray joined(NDArray heads) {
+    Shape shape = heads.getShape();
+    return heads.transpose(0, 2, 1, 3).reshape(shape.get(0) * shape.get(2), -1);
+  }
+
+  private static NDArray heads(NDArray x, AttentionContext context, int heads) {
+    return x.reshape(context.sequences(), context.tokens(), heads, -1).transpose(0, 2, 1, 3);
   }
 
   private static NDArray repeatHeads(NDArray x, int times) {
     return times == 1 ? x : x.repeat(1, times);
   }
 
-  private static NDArray rotate(NDArray x, NDArray cos, NDArray sin) {
-    long half = x.getShape().get(3) / 2;
-    NDArray first = x.get(new NDIndex("..., :{}", half));
-    NDArray second = x.get(new NDIndex("..., {}:", half));
-    return x.mul(cos).add(second.neg().concat(first, -1).mul(sin));
+  private static NDArray rotate(NDArray x, AttentionConfig form, AttentionContext context) {
+    int size = form.rotarySize();
+    if (size == 0) {
+      return x;
+    }
+    NDArray part = x.get(new NDIndex("..., :{}", size));
+    NDArray turned;
+    if (form.interleaved()) {
+      NDArray pairs = part.reshape(part.getShape().slice(0, 3).add(size / 2, 2));
+      NDArray first = pairs.get(new NDIndex("..., :1"));
+      NDArray second = pairs.get(new NDIndex("..., 1:"));
+      turned = second.neg().concat(first, -1).reshape(part.getShape());
+    } else {
+      NDArray first = part.get(new NDIndex("..., :{}", size / 2));
+      NDArray second = part.get(new NDIndex("..., {}:", size / 2));
+      turned = second.neg().concat(first, -1);
+    }
+    NDArray rotated = part.mul(context.cos().array()).add(turned.mul(context.sin().array()));
+    return size == x.getShape().get(3)
+        ? rotated
+        : rotated.concat(x.get(new NDIndex("..., {}:", size)), -1);
   }
 
   @Override
@@ -145,19 +303,16 @@ public final class ReferenceKernel implements Kernel {
       NDManager manager,
       Residual residual,
       LayerWeights weights,
-      AttentionConfig config,
       AttentionContext context,
       KeyValueCache.@Nullable Layer cache) {
-    DeviceTensor hidden =
-        attend(manager, residual.hidden(), weights.attention(), config, context, cache);
+    DeviceTensor hidden = attend(manager, residual.hidden(), weights.attention(), context, cache);
     return route(manager, hidden, weights.moeNorm(), weights.gate());
   }
 
   @Override
-  public Residual mixLater(
-      NDManager manager, RoutedResidual routed, RoutingDecision decision, ExpertWeights weights) {
+  public Residual mixLater(NDManager manager, RoutedResidual routed, ExpertMix mix) {
     try (routed) {
-      return new Residual(mix(manager, routed, decision, weights, null));
+      return new Residual(mix(manager, routed, mix, null));
     }
   }
 
@@ -168,16 +323,42 @@ public final class ReferenceKernel implements Kernel {
 
   @Override
   public DeviceTensor mix(
-      NDManager manager,
-      RoutedResidual routed,
-      RoutingDecision decision,
-      ExpertWeights weights,
-      @Nullable NDArray routingWeights) {
+      NDManager manager, RoutedResidual routed, ExpertMix mix, @Nullable NDArray routingWeights) {
     NDArray residual = routed.hidden().array();
     NDArray x = routed.wideInput();
-    ExpertBatches batches = ExpertBatches.of(decision, weights.gate().size());
+    ExpertWeights weights = mix.weights();
+    RoutingDecision decision = mix.decision();
+    NDArray added = null;
+    if (decision != null) {
+      ExpertMix ofRouted = new ExpertMix(decision, weights, null, mix.inputFactors());
+      added = routedSum(manager, x, ofRouted, decision, routingWeights);
+    }
+    float[] shared = mix.shared();
+    if (shared != null) {
+      NDArray factors = kept(manager, manager.create(shared));
+      NDArray ofShared = feedForward(x, weights, mix.routed()).mul(factors.expandDims(1));
+      added = added == null ? ofShared : added.add(ofShared);
+    }
+    if (added == null) {
+      throw new IllegalStateException("A layer needs routed experts or a shared one");
+    }
+    return own(manager, residual.add(times(manager, added, config.residualFactor())));
+  }
+
+  private static NDArray routedSum(
+      NDManager manager,
+      NDArray x,
+      ExpertMix mix,
+      RoutingDecision decision,
+      @Nullable NDArray routingWeights) {
+    ExpertWeights weights = mix.weights();
+    ExpertBatches batches = ExpertBatches.of(mix, 1);
     NDArray tokens = kept(manager, manager.create(batches.tokens()));
     NDArray gathered = x.get(tokens);
+    float[] inputs = batches.inputs();
+    if (inputs != null) {
+      gathered = gathered.mul(kept(manager, manager.create(inputs)).expandDims(1));
+    }
     NDList outputs = new NDList();
     for (int i = 0; i < batches.experts().length; i++) {
       NDArray rows =
@@ -191,8 +372,7 @@ public final class ReferenceKernel implements Kernel {
                 .flatten()
                 .get(kept(manager, manager.create(places(batches, decision.topK()))));
     NDArray pairs = NDArrays.concat(outputs, 0).mul(factors.expandDims(1));
-    NDArray sum = sumByToken(manager, pairs, batches, decision, x.getShape());
-    return own(manager, residual.add(sum));
+    return sumByToken(manager, pairs, batches, decision, x.getShape());
   }
 
   /** Where the weight of each pair stands in the row-major {@code [tokens, topK]}. */
@@ -229,9 +409,22 @@ public final class ReferenceKernel implements Kernel {
   private static NDArray feedForward(NDArray x, ExpertWeights weights, int expert) {
     // Not Activation.swish, which multiplies by a number of Java.
     NDArray linear = linear(x, weights.gate().get(expert));
+    DeviceTensor up = weights.up().get(expert);
+    if (up.shape().dimension() == 1) {
+      return clamped(linear, up.array(), weights.down().get(expert));
+    }
     NDArray gate = Activation.sigmoid(linear).mul(linear);
-    NDArray up = linear(x, weights.up().get(expert));
-    return linear(gate.mul(up), weights.down().get(expert));
+    return linear(gate.mul(linear(x, up)), weights.down().get(expert));
+  }
+
+  /** The rest of an expert of gpt-oss. */
+  private static NDArray clamped(NDArray gateAndUp, NDArray biases, DeviceTensor down) {
+    long width = gateAndUp.getShape().get(1);
+    NDArray pairs = gateAndUp.add(biases.get(new NDIndex(":{}", width))).reshape(-1, width / 2, 2);
+    NDArray gate = pairs.get(new NDIndex("..., 0")).minimum(7f);
+    NDArray up = pairs.get(new NDIndex("..., 1")).clip(-7f, 7f).add(1f);
+    NDArray activated = gate.mul(Activation.sigmoid(gate.mul(1.702f))).mul(up);
+    return linear(activated, down).add(biases.get(new NDIndex("{}:", width)));
   }
 
   @Override
@@ -259,19 +452,22 @@ public final class ReferenceKernel implements Kernel {
       Residual residual,
       DeviceTensor norm,
       DeviceTensor weight,
+      @Nullable TensorList bias,
       int tokens,
       int count) {
     NDArray all = residual.hidden().array();
     all = all.reshape(-1, tokens, all.getShape().get(1));
     NDArray tail = all.get(new NDIndex(":, {}:", tokens - count));
-    return attach(manager, linear(normalize(tail, norm.array()), weight));
+    NDArray logits = linear(normalize(tail, norm.array()), weight);
+    logits = biased(logits, bias == null ? null : bias.get(0));
+    return attach(manager, times(manager, logits, 1 / config.logitsDivisor()));
   }
 
   @Override
   public void reserve(
       KeyValueCache.Layer cache,
       DeviceTensor like,
-      AttentionConfig config,
+      AttentionConfig attention,
       int sequences,
       int tokens) {
     // attend() makes longer arrays of the old ones.
@@ -317,8 +513,30 @@ public final class ReferenceKernel implements Kernel {
   }
 
   private NDArray normalize(NDArray x, NDArray weight) {
+    if (!config.layerNorm()) {
+      NDArray variance = x.square().mean(new int[] {-1}, true);
+      return x.div(variance.add((float) config.epsilon()).sqrt()).mul(weight);
+    }
+    NDArray centered = x.sub(x.mean(new int[] {-1}, true));
+    NDArray variance = centered.square().mean(new int[] {-1}, true);
+    return centered
+        .div(variance.add((float) config.epsilon()).sqrt())
+        .mul(weight.get(0))
+        .add(weight.get(1));
+  }
+
+  private static NDArray rootMeanSquare(NDArray x, @Nullable DeviceTensor weight, double epsilon) {
     NDArray variance = x.square().mean(new int[] {-1}, true);
-    return x.div(variance.add((float) epsilon).sqrt()).mul(weight);
+    NDArray normalized = x.div(variance.add((float) epsilon).sqrt());
+    return weight == null ? normalized : normalized.mul(weight.array());
+  }
+
+  private static NDArray biased(NDArray x, @Nullable DeviceTensor bias) {
+    return bias == null ? x : x.add(bias.array());
+  }
+
+  private static NDArray times(NDManager manager, NDArray x, double factor) {
+    return factor == 1 ? x : x.mul(kept(manager, manager.create((float) factor)));
   }
 
   private static NDArray linear(NDArray x, DeviceTensor weight) {

@@ -1,5 +1,6 @@
 package io.winnow.core.kernel;
 
+import ai.djl.pytorch.jni.IValue;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
@@ -51,6 +52,7 @@ public final class Residual implements AutoCloseable {
           pending.routed().state(),
           pending.experts(),
           pending.factors(),
+          pending.inputs(),
           pending.weights().gate().transposed(),
           pending.weights().up().transposed(),
           pending.weights().down().transposed());
@@ -69,6 +71,12 @@ public final class Residual implements AutoCloseable {
     }
   }
 
-  /** The experts of a single token. */
-  record Mixture(RoutedState routed, long[] experts, double[] factors, ExpertWeights weights) {}
+  /**
+   * The experts of a single token.
+   *
+   * @param inputs factors of the experts' inputs as a TorchScript list, empty for 1; not closed
+   *     with this
+   */
+  record Mixture(
+      RoutedState routed, long[] experts, double[] factors, IValue inputs, ExpertWeights weights) {}
 }

@@ -12,6 +12,7 @@ public final class RotaryTable {
   private static final int BLOCK = 1024;
 
   private final NDManager manager;
+  private final RotaryConfig config;
   private final NDArray inverseFrequencies;
   private volatile @Nullable DeviceTensor factors;
 
@@ -19,19 +20,23 @@ public final class RotaryTable {
    * Creates an empty table.
    *
    * @param manager owns the factors, on the model's device
-   * @param inverseFrequencies {@code [headSize / 2]}
    */
-  public RotaryTable(NDManager manager, float... inverseFrequencies) {
+  public RotaryTable(NDManager manager, RotaryConfig config) {
     this.manager = manager;
-    this.inverseFrequencies = manager.create(inverseFrequencies);
+    this.config = config;
+    inverseFrequencies = manager.create(config.inverseFrequencies());
   }
 
-  /** Returns the frequencies {@code [headSize / 2]} float32. */
+  RotaryConfig config() {
+    return config;
+  }
+
+  /** Returns the frequencies {@code [rotarySize / 2]} float32. */
   NDArray inverseFrequencies() {
     return inverseFrequencies;
   }
 
-  /** Returns the factors of at least so many positions, {@code [positions, 2 headSize]}. */
+  /** Returns the factors of at least so many positions, {@code [positions, 2 rotarySize]}. */
   DeviceTensor factors(TorchScriptModule module, int positions) {
     DeviceTensor current = factors;
     if (current != null && current.shape().get(0) >= positions) {
@@ -47,7 +52,16 @@ public final class RotaryTable {
         }
         try (DeviceTensor all = DeviceTensor.owning(manager.arange((float) size));
             DeviceTensor frequencies = DeviceTensor.borrowing(inverseFrequencies)) {
-          current = module.runForTensor(manager, "rotary_table", all, frequencies).outliveScopes();
+          current =
+              module
+                  .runForTensor(
+                      manager,
+                      "rotary_table",
+                      all,
+                      frequencies,
+                      config.factor(),
+                      config.interleaved() ? 1L : 0L)
+                  .outliveScopes();
         }
         factors = current;
       }

@@ -33,15 +33,23 @@ class M(Module):
       return torch.add(hidden, torch.mm(y, w), alpha=factor)
 
   # ids [B, T] -> residual [N, H] in float32, as it stays.
-  def embed(self: __torch__.M, table: Tensor, ids: Tensor) -> Tensor:
-    return torch.to(torch.embedding(table, torch.view(ids, [-1])), 6)
+  def embed(self: __torch__.M, table: Tensor, ids: Tensor, factor: float) -> Tensor:
+    rows = torch.to(torch.embedding(table, torch.view(ids, [-1])), 6)
+    if factor != 1.:
+      rows = torch.mul(rows, factor)
+    return rows
 
-  # All positions' factors [positions, 2 D] in float32: cos, and sin, whose first half is negative.
-  def rotary_table(self: __torch__.M, positions: Tensor, inverse_frequencies: Tensor) -> Tensor:
+  # All positions' factors [positions, 2 D] in float32: cos, and sin, which is negative for the first of two
+  # elements that are rotated together: half of D apart, or neighbours.
+  def rotary_table(self: __torch__.M, positions: Tensor, inverse_frequencies: Tensor, factor: float, interleaved: int) -> Tensor:
     angles = torch.unsqueeze(torch.to(positions, 6), -1) * inverse_frequencies
-    sin = torch.sin(angles)
-    cos = torch.cos(angles)
-    return torch.cat([cos, cos, torch.neg(sin), sin], -1)
+    sin = torch.mul(torch.sin(angles), factor)
+    cos = torch.mul(torch.cos(angles), factor)
+    if interleaved == 0:
+      table = torch.cat([cos, cos, torch.neg(sin), sin], -1)
+    else:
+      table = torch.cat([torch.flatten(torch.stack([cos, cos], -1), -2), torch.flatten(torch.stack([torch.neg(sin), sin], -1), -2)], -1)
+    return table
 
   # Positions [B or 1, T] -> [cos, sin], each [B or 1, 1, T, D].
   def rotary(self: __torch__.M, table: Tensor, positions: Tensor) -> List[Tensor]:
@@ -56,17 +64,54 @@ class M(Module):
     rolled = torch.roll(x, [x.size(-1) // 2], [-1])
     return torch.addcmul(x * rotary[0], rolled, rotary[1])
 
+  # The same for the first `size` elements of a head, and for neighbours.
+  def rotate_part(self: __torch__.M, x: Tensor, rotary: List[Tensor], size: int, interleaved: int) -> Tensor:
+    part = x
+    if size < x.size(-1):
+      part = torch.narrow(x, -1, 0, size)
+    if interleaved == 0:
+      rotated = self.rotate(part, rotary)
+    else:
+      pairs = torch.reshape(part, [part.size(0), part.size(1), part.size(2), -1, 2])
+      swapped = torch.flatten(torch.flip(pairs, [-1]), -2)
+      rotated = torch.addcmul(part * rotary[0], swapped, rotary[1])
+    if size < x.size(-1):
+      rotated = torch.cat([rotated, torch.to(torch.narrow(x, -1, size, x.size(-1) - size), 6)], -1)
+    return rotated
+
   # RMS norm, float32 in and out: sqrt(H) x / sqrt(|x|^2 + H epsilon) * weight in four operations;
-  # torch.rms_norm takes ten. constants: 0, sqrt(H epsilon).
+  # torch.rms_norm takes ten. constants: 0, sqrt(H epsilon), and a third one for a layer norm: its weight is
+  # [2, 1, H], factor and bias.
   def normalize(self: __torch__.M, x: Tensor, weight: Tensor, constants: List[Tensor]) -> Tensor:
-    length = torch.hypot(torch.linalg_vector_norm(x, 2, [-1], True), constants[1])
-    return torch.addcmul(constants[0], torch.div(x, length), weight, value=torch.sqrt(x.size(-1)))
+    if len(constants) == 2:
+      length = torch.hypot(torch.linalg_vector_norm(x, 2, [-1], True), constants[1])
+      normalized = torch.addcmul(constants[0], torch.div(x, length), weight, value=torch.sqrt(x.size(-1)))
+    else:
+      centered = x - torch.mean(x, [-1], True)
+      deviation = torch.hypot(torch.linalg_vector_norm(centered, 2, [-1], True), constants[1])
+      normalized = torch.addcmul(torch.select(weight, 0, 1), torch.div(centered, deviation), torch.select(weight, 0, 0), value=torch.sqrt(x.size(-1)))
+    return normalized
+
+  # RMS norm over the last dimension of any tensor, in float32.
+  def normalize_last(self: __torch__.M, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    wide = torch.to(x, 6)
+    return wide * torch.rsqrt(torch.add(torch.mean(wide * wide, [-1], True), epsilon)) * weight
 
   # Normalised attention added to the residual: hidden [N, H] -> [N, H].
   # weights: norm, then transposed query, key, value (or one of all three), output. mask: none, or one additive [B or 1, 1, T, S].
   # cache: none, or keys and values [B, key/value heads, capacity, D], filled up to the past.
-  # sizes: sequences, new tokens, past, query heads, key/value heads.
-  def attend(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], scale: float, constants: List[Tensor]) -> Tensor:
+  # sizes: sequences, new tokens, past, query heads, key/value heads. form: empty, or what else there is.
+  # numbers: scale, factor of what is added to the residual, epsilon, clip, -clip.
+  def attend(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], form: List[int], extras: List[Tensor], numbers: List[float], constants: List[Tensor]) -> Tensor:
+    if len(form) == 0:
+      attended = self.attend_plain(hidden, weights, rotary, mask, cache, sizes, numbers[0], constants)
+    elif form[0] == 0:
+      attended = self.attend_grouped(hidden, weights, rotary, mask, cache, sizes, form, extras, numbers, constants)
+    else:
+      attended = self.attend_latent(hidden, weights, rotary, mask, cache, sizes, form, extras, numbers, constants)
+    return attended
+
+  def attend_plain(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], scale: float, constants: List[Tensor]) -> Tensor:
     b, t, past, heads, kv_heads = sizes
     groups = heads // kv_heads
     x = self.normalize(hidden, weights[0], constants)
@@ -105,12 +150,157 @@ class M(Module):
       y = torch.transpose(y, 1, 2)
     return self.add_product(hidden, torch.reshape(y, [b * t, -1]), weights[-1], 1.0)
 
+  # Attention with everything that grouped queries may have besides. form: 0, elements that are rotated, whether
+  # neighbours are, what is normalised (1: heads, 2: all heads together, 3: heads behind the rotation), and where
+  # in extras are the norms, the bias of query, key and value, that of the output and the sinks (or -1); then
+  # whether there is a clip, and whether queries get a factor by position, rotary[2].
+  def attend_grouped(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], form: List[int], extras: List[Tensor], numbers: List[float], constants: List[Tensor]) -> Tensor:
+    b, t, past, heads, kv_heads = sizes
+    groups = heads // kv_heads
+    dtype = weights[1].dtype
+    x = self.normalize(hidden, weights[0], constants)
+    if dtype != 6:
+      x = torch.to(x, dtype)
+    qkv = torch.mm(x, weights[1])
+    if len(weights) == 5:
+      qkv = torch.cat([qkv, torch.mm(x, weights[2]), torch.mm(x, weights[3])], -1)
+    if form[5] >= 0:
+      qkv = torch.add(qkv, extras[form[5]])
+    d = qkv.size(1) // (heads + 2 * kv_heads)
+    if form[3] == 2:
+      queries = self.normalize_last(torch.narrow(qkv, 1, 0, heads * d), extras[form[4]], numbers[2])
+      keys = self.normalize_last(torch.narrow(qkv, 1, heads * d, kv_heads * d), extras[form[4] + 1], numbers[2])
+      qkv = torch.cat([queries, keys, torch.to(torch.narrow(qkv, 1, (heads + kv_heads) * d, kv_heads * d), 6)], -1)
+    if form[8] != 0:
+      qkv = torch.clamp(qkv, numbers[4], numbers[3])
+    qkv = torch.transpose(torch.view(qkv, [b, t, heads + 2 * kv_heads, d]), 1, 2)
+    qk = torch.narrow(qkv, 1, 0, heads + kv_heads)
+    v = torch.to(torch.narrow(qkv, 1, heads + kv_heads, kv_heads), dtype)
+    if form[3] == 1:
+      qk = self.normalize_last(qk, extras[form[4]], numbers[2])
+    if form[1] > 0:
+      qk = self.rotate_part(qk, rotary, form[1], form[2])
+    if form[3] == 3:
+      qk = self.normalize_last(qk, extras[form[4]], numbers[2])
+    q = torch.narrow(qk, 1, 0, heads)
+    if form[9] != 0:
+      q = q * rotary[2]
+    q = torch.to(q, dtype)
+    k = torch.to(torch.narrow(qk, 1, heads, kv_heads), dtype)
+    if len(cache) > 0:
+      torch.copy_(torch.narrow(cache[0], 2, past, t), k)
+      torch.copy_(torch.narrow(cache[1], 2, past, t), v)
+      k = torch.narrow(cache[0], 2, 0, past + t)
+      v = torch.narrow(cache[1], 2, 0, past + t)
+    if t == 1:
+      q = torch.reshape(q, [b, kv_heads, groups, -1])
+    elif groups > 1:
+      k = torch.repeat_interleave(k, groups, 1)
+      v = torch.repeat_interleave(v, groups, 1)
+    if form[7] >= 0:
+      y = self.attend_with_sinks(q, k, v, mask, torch.view(extras[form[7]], [1, q.size(1), -1, 1]), numbers[0])
+    elif len(mask) > 0:
+      y = torch.scaled_dot_product_attention(q, k, v, mask[0], 0.0, False, scale=numbers[0])
+    else:
+      y = torch.scaled_dot_product_attention(q, k, v, None, 0.0, t > 1, scale=numbers[0])
+    if t > 1:
+      y = torch.transpose(y, 1, 2)
+    added = self.add_product(hidden, torch.reshape(y, [b * t, -1]), weights[-1], numbers[1])
+    if form[6] >= 0:
+      added = torch.add(added, extras[form[6]], alpha=numbers[1])
+    return added
+
+  # Attention whose softmax has one more score per head, to no value. A part of the queries at a time, whose
+  # scores are in memory. mask: given where T > 1. sinks: [1, heads, 1, 1], or [1, key/value heads, groups, 1] where T = 1.
+  def attend_with_sinks(self: __torch__.M, q: Tensor, k: Tensor, v: Tensor, mask: List[Tensor], sinks: Tensor, scale: float) -> Tensor:
+    queries = q.size(2)
+    y = torch.new_empty(q, [q.size(0), q.size(1), queries, v.size(3)])
+    start = 0
+    while start < queries:
+      count = 256
+      if start + count > queries:
+        count = queries - start
+      scores = torch.mul(torch.to(torch.matmul(torch.narrow(q, 2, start, count), torch.transpose(k, 2, 3)), 6), scale)
+      if len(mask) > 0:
+        part = mask[0]
+        if part.size(2) > 1:
+          part = torch.narrow(part, 2, start, count)
+        scores = torch.add(scores, part)
+      column = torch.expand(sinks, [scores.size(0), scores.size(1), scores.size(2), 1])
+      shares = torch.narrow(torch.softmax(torch.cat([scores, column], -1), -1), 3, 0, k.size(2))
+      torch.copy_(torch.narrow(y, 2, start, count), torch.matmul(torch.to(shares, v.dtype), v))
+      start = start + count
+    return y
+
+  # Multi-head latent attention. weights: norm, query (or query down), latent, latent up, output, and query up if
+  # there is one. form: 1, plain size P, rotated size R, value size V, rank L, whether neighbours are rotated,
+  # and where in extras are norm and bias of the latent, norm and bias of query down and the bias of the output (or -1).
+  # cache: rotated keys [B, 1, capacity, R] and latent vectors [B, 1, capacity, L].
+  def attend_latent(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], form: List[int], extras: List[Tensor], numbers: List[float], constants: List[Tensor]) -> Tensor:
+    b, t, past, heads, kv_heads = sizes
+    plain = form[1]
+    rotated = form[2]
+    width = form[3]
+    rank = form[4]
+    dtype = weights[1].dtype
+    x = torch.to(self.normalize(hidden, weights[0], constants), dtype)
+    q = torch.mm(x, weights[1])
+    if form[9] >= 0:
+      q = torch.add(q, extras[form[9]])
+    if len(weights) == 6:
+      q = torch.mm(torch.to(self.normalize_last(q, extras[form[8]], numbers[2]), dtype), weights[5])
+    q = torch.transpose(torch.view(q, [b, t, heads, plain + rotated]), 1, 2)
+    down = torch.mm(x, weights[2])
+    if form[7] >= 0:
+      down = torch.add(down, extras[form[7]])
+    latent = torch.to(self.normalize_last(torch.narrow(down, 1, 0, rank), extras[form[6]], numbers[2]), dtype)
+    latent = torch.view(latent, [b, 1, t, rank])
+    key = torch.reshape(torch.narrow(down, 1, rank, rotated), [b, 1, t, rotated])
+    key = torch.to(self.rotate_part(key, rotary, rotated, form[5]), dtype)
+    q_plain = torch.narrow(q, 3, 0, plain)
+    q_rotated = torch.to(self.rotate_part(torch.narrow(q, 3, plain, rotated), rotary, rotated, form[5]), dtype)
+    if len(cache) > 0:
+      torch.copy_(torch.narrow(cache[0], 2, past, t), key)
+      torch.copy_(torch.narrow(cache[1], 2, past, t), latent)
+      key = torch.narrow(cache[0], 2, 0, past + t)
+      latent = torch.narrow(cache[1], 2, 0, past + t)
+    up = torch.view(weights[3], [rank, heads, plain + width])
+    if t == 1:
+      # Queries go to the latent vectors, so that these need not become keys and values of all heads.
+      to_latent = torch.permute(torch.narrow(up, 2, 0, plain), [1, 2, 0])
+      from_latent = torch.transpose(torch.narrow(up, 2, plain, width), 0, 1)
+      vectors = torch.select(latent, 1, 0)
+      q_latent = torch.transpose(torch.bmm(torch.transpose(torch.select(q_plain, 2, 0), 0, 1), to_latent), 0, 1)
+      scores = torch.bmm(q_latent, torch.transpose(vectors, 1, 2))
+      scores = scores + torch.bmm(torch.select(q_rotated, 2, 0), torch.transpose(torch.select(key, 1, 0), 1, 2))
+      scores = torch.mul(torch.to(scores, 6), numbers[0])
+      if len(mask) > 0:
+        scores = torch.add(scores, torch.select(mask[0], 1, 0))
+      y = torch.bmm(torch.to(torch.softmax(scores, -1), dtype), vectors)
+      y = torch.transpose(torch.bmm(torch.transpose(y, 0, 1), from_latent), 0, 1)
+    else:
+      s = latent.size(2)
+      both = torch.transpose(torch.view(torch.mm(torch.reshape(latent, [-1, rank]), weights[3]), [b, s, heads, plain + width]), 1, 2)
+      k = torch.cat([torch.narrow(both, 3, 0, plain), torch.expand(key, [b, heads, s, rotated])], -1)
+      v = torch.narrow(both, 3, plain, width)
+      queries = torch.cat([q_plain, q_rotated], -1)
+      if len(mask) > 0:
+        y = torch.scaled_dot_product_attention(queries, k, v, mask[0], 0.0, False, scale=numbers[0])
+      else:
+        y = torch.scaled_dot_product_attention(queries, k, v, None, 0.0, True, scale=numbers[0])
+      y = torch.transpose(y, 1, 2)
+    added = self.add_product(hidden, torch.reshape(y, [b * t, -1]), weights[4], numbers[1])
+    if form[10] >= 0:
+      added = torch.add(added, extras[form[10]], alpha=numbers[1])
+    return added
+
   # A cache with room for `capacity` positions, holding what the old one held.
   def grow(self: __torch__.M, cache: Tensor, capacity: int) -> Tensor:
     grown = torch.new_zeros(cache, [cache.size(0), cache.size(1), capacity, cache.size(3)])
     torch.copy_(torch.narrow(grown, 2, 0, cache.size(2)), cache)
     return grown
 
+  # Elements per head may differ between keys and values.
   def empty_cache(self: __torch__.M, like: Tensor, b: int, kv_heads: int, capacity: int, d: int) -> Tensor:
     return torch.new_zeros(like, [b, kv_heads, capacity, d])
 
@@ -134,8 +324,8 @@ class M(Module):
     return (logits, state)
 
   # Both in one call.
-  def attend_and_route(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], scale: float, constants: List[Tensor], norm: Tensor, gate: Tensor, dtype: int) -> Tuple[Tensor, List[Tensor]]:
-    attended = self.attend(hidden, weights, rotary, mask, cache, sizes, scale, constants)
+  def attend_and_route(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], form: List[int], extras: List[Tensor], numbers: List[float], constants: List[Tensor], norm: Tensor, gate: Tensor, dtype: int) -> Tuple[Tensor, List[Tensor]]:
+    attended = self.attend(hidden, weights, rotary, mask, cache, sizes, form, extras, numbers, constants)
     return self.route(attended, norm, gate, dtype, constants)
 
   # The same for a host's input: [N, H] -> [N, experts].
@@ -144,45 +334,76 @@ class M(Module):
 
   # What the last product of an expert multiplies: [N, H] -> [N, m]. The weights are transposed.
   def activate(self: __torch__.M, x: Tensor, w1: Tensor, w3: Tensor) -> Tensor:
-    return torch.mul_(torch.silu_(torch.mm(x, w1)), torch.mm(x, w3))
+    if torch.dim(w3) == 2:
+      y = torch.mul_(torch.silu_(torch.mm(x, w1)), torch.mm(x, w3))
+    else:
+      y = self.activate_clamped(x, w1, w3)
+    return y
+
+  # The same for experts of gpt-oss: columns of gate and up alternate in w1; w3 holds the biases, and behind them
+  # those of w2.
+  def activate_clamped(self: __torch__.M, x: Tensor, w1: Tensor, w3: Tensor) -> Tensor:
+    z = torch.add(torch.to(torch.mm(x, w1), 6), torch.narrow(w3, 0, 0, w1.size(1)))
+    z = torch.view(z, [z.size(0), -1, 2])
+    gate = torch.clamp_max(torch.select(z, 2, 0), 7.)
+    up = torch.add(torch.clamp(torch.select(z, 2, 1), -7., 7.), 1)
+    return torch.to(gate * torch.sigmoid(torch.mul(gate, 1.702)) * up, x.dtype)
+
+  # The bias of an expert's last product, which only experts of gpt-oss have.
+  def down_bias(self: __torch__.M, w1: Tensor, w3: Tensor) -> Tensor:
+    return torch.narrow(w3, 0, w1.size(1), w3.size(0) - w1.size(1))
 
   # One expert alone, always computed in float32: [N, H] -> [N, H].
   def expert_output(self: __torch__.M, x: Tensor, w1: Tensor, w3: Tensor, w2: Tensor) -> Tensor:
-    y = self.activate(x, torch.t(torch.to(w1, 6)), torch.t(torch.to(w3, 6)))
-    return torch.mm(y, torch.t(torch.to(w2, 6)))
+    gate = torch.t(torch.to(w1, 6))
+    z = torch.mm(self.activate(x, gate, torch.t(torch.to(w3, 6))), torch.t(torch.to(w2, 6)))
+    if torch.dim(w3) == 1:
+      z = torch.add(z, self.down_bias(gate, w3))
+    return z
 
   # The experts' weighted outputs added to the residual [N, H]. The pairs of token and expert come sorted by
   # expert, whose weights are transposed: expert experts[i] takes tokens[starts[i]:starts[i + 1]] with the weights at the same places.
   # A token occurs once per expert, so that every index_add_ has one writer per row and the sum has one order.
-  def mix(self: __torch__.M, hidden: Tensor, x: Tensor, experts: List[int], starts: List[int], tokens: Tensor, weights: Tensor, w1: List[Tensor], w3: List[Tensor], w2: List[Tensor]) -> Tensor:
+  # inputs: none, or factors of the experts' inputs, in the same order.
+  def mix(self: __torch__.M, hidden: Tensor, x: Tensor, experts: List[int], starts: List[int], tokens: Tensor, weights: Tensor, inputs: List[Tensor], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor]) -> Tensor:
     y = torch.zeros_like(x, dtype=6)
     for i in range(len(experts)):
       e = experts[i]
       count = starts[i + 1] - starts[i]
       rows = torch.narrow(tokens, 0, starts[i], count)
-      z = torch.mm(self.activate(torch.index_select(x, 0, rows), w1[e], w3[e]), w2[e])
-      z = torch.to(z, 6) * torch.unsqueeze(torch.narrow(weights, 0, starts[i], count), 1)
+      part = torch.index_select(x, 0, rows)
+      if len(inputs) > 0:
+        part = torch.to(part * torch.unsqueeze(torch.narrow(inputs[0], 0, starts[i], count), 1), x.dtype)
+      z = torch.to(torch.mm(self.activate(part, w1[e], w3[e]), w2[e]), 6)
+      if torch.dim(w3[e]) == 1:
+        z = torch.add(z, self.down_bias(w1[e], w3[e]))
+      z = z * torch.unsqueeze(torch.narrow(weights, 0, starts[i], count), 1)
       y = torch.index_add_(y, 0, rows, z)
     return torch.add_(y, hidden)
 
   # The same for a single token, which every expert in the list takes; state as route returns it.
-  def mix_one(self: __torch__.M, state: List[Tensor], experts: List[int], weights: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor]) -> Tensor:
+  def mix_one(self: __torch__.M, state: List[Tensor], experts: List[int], weights: List[float], inputs: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor]) -> Tensor:
     x = state[-2]
     y = state[-1]
     for i in range(len(experts)):
       e = experts[i]
-      y = self.add_product(y, self.activate(x, w1[e], w3[e]), w2[e], weights[i])
+      part = x
+      if len(inputs) > 0:
+        part = torch.mul(x, inputs[i])
+      y = self.add_product(y, self.activate(part, w1[e], w3[e]), w2[e], weights[i])
+      if torch.dim(w3[e]) == 1:
+        y = torch.add(y, self.down_bias(w1[e], w3[e]), alpha=weights[i])
     return y
 
   # The single token's experts of one layer, then the attention and the router of the next.
-  def mix_attend_and_route(self: __torch__.M, state: List[Tensor], experts: List[int], factors: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor], weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], scale: float, constants: List[Tensor], norm: Tensor, gate: Tensor, dtype: int) -> Tuple[Tensor, List[Tensor]]:
-    mixed = self.mix_one(state, experts, factors, w1, w3, w2)
-    return self.attend_and_route(mixed, weights, rotary, mask, cache, sizes, scale, constants, norm, gate, dtype)
+  def mix_attend_and_route(self: __torch__.M, state: List[Tensor], experts: List[int], factors: List[float], inputs: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor], weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], form: List[int], extras: List[Tensor], numbers: List[float], constants: List[Tensor], norm: Tensor, gate: Tensor, dtype: int) -> Tuple[Tensor, List[Tensor]]:
+    mixed = self.mix_one(state, experts, factors, inputs, w1, w3, w2)
+    return self.attend_and_route(mixed, weights, rotary, mask, cache, sizes, form, extras, numbers, constants, norm, gate, dtype)
 
   # ---- head ---------------------------------------------------------------------------------------
 
-  # Logits in float32 of the last `count` of T tokens: [N, H] -> [B, count, vocabulary].
-  def head(self: __torch__.M, hidden: Tensor, norm: Tensor, weight: Tensor, tokens: int, count: int, constants: List[Tensor]) -> Tensor:
+  # Logits in float32 of the last `count` of T tokens: [N, H] -> [B, count, vocabulary]. bias: none, or one.
+  def head(self: __torch__.M, hidden: Tensor, norm: Tensor, weight: Tensor, bias: List[Tensor], tokens: int, count: int, divisor: float, constants: List[Tensor]) -> Tensor:
     tail = hidden
     if count < tokens:
       tail = torch.narrow(torch.view(hidden, [-1, tokens, hidden.size(1)]), 1, tokens - count, count)
@@ -190,12 +411,16 @@ class M(Module):
     x = self.normalize(tail, norm, constants)
     if weight.dtype != 6:
       x = torch.to(x, weight.dtype)
-    logits = torch.mm(x, torch.t(weight))
-    return torch.to(torch.view(logits, [-1, count, weight.size(0)]), 6)
+    logits = torch.to(torch.mm(x, torch.t(weight)), 6)
+    if len(bias) > 0:
+      logits = torch.add(logits, bias[0])
+    if divisor != 1.:
+      logits = torch.div(logits, divisor)
+    return torch.view(logits, [-1, count, weight.size(0)])
 
   # The single token's experts of the last layer, then the head.
-  def mix_and_head(self: __torch__.M, state: List[Tensor], experts: List[int], factors: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor], norm: Tensor, weight: Tensor, constants: List[Tensor]) -> Tensor:
-    return self.head(self.mix_one(state, experts, factors, w1, w3, w2), norm, weight, 1, 1, constants)
+  def mix_and_head(self: __torch__.M, state: List[Tensor], experts: List[int], factors: List[float], inputs: List[float], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor], norm: Tensor, weight: Tensor, bias: List[Tensor], divisor: float, constants: List[Tensor]) -> Tensor:
+    return self.head(self.mix_one(state, experts, factors, inputs, w1, w3, w2), norm, weight, bias, 1, 1, divisor, constants)
 
   # ---- merging ------------------------------------------------------------------------------------
 

@@ -334,15 +334,15 @@ class MoeModelsTest {
   }
 
   @Test
-  void scaledRotaryEmbeddingIsRefused() throws Exception {
+  void unknownScalingOfTheRotaryEmbeddingIsRefused() throws Exception {
     JsonObject rope = new JsonObject();
-    rope.addProperty("rope_type", "yarn");
+    rope.addProperty("rope_type", "spiral");
     rope.addProperty("factor", 4.0);
     Path checkpoint =
         new RandomCheckpoint().set("rope_scaling", rope).write(folder.resolve("model"));
     assertThatThrownBy(() -> load(checkpoint))
         .isInstanceOf(InvalidInputException.class)
-        .hasMessageContaining("'yarn'");
+        .hasMessageContaining("'spiral'");
   }
 
   @Test

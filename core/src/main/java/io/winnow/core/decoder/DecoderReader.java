@@ -1,0 +1,260 @@
+package io.winnow.core.decoder;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.DataType;
+import ai.djl.util.Progress;
+import com.google.common.primitives.Doubles;
+import com.google.common.primitives.Floats;
+import com.google.common.primitives.Ints;
+import io.winnow.core.MappedRouting;
+import io.winnow.core.Routing;
+import io.winnow.core.SoftmaxRouting;
+import io.winnow.core.checkpoint.TensorInfo;
+import io.winnow.core.decoder.Family.ExpertNames;
+import io.winnow.core.kernel.AttentionPart;
+import io.winnow.core.kernel.DeviceTensor;
+import io.winnow.core.kernel.FusedKernel;
+import io.winnow.core.kernel.WeightReader;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/** Makes a decoder of a checkpoint. Used once. */
+final class DecoderReader {
+  private final CheckpointLayout layout;
+  private final DecoderConfig config;
+  private final NDManager manager;
+  private final DecoderRuntime runtime;
+  private final FusedKernel kernel;
+
+  /**
+   * Creates a reader.
+   *
+   * @param manager the model's
+   * @param type to compute in
+   * @param fused whether inference runs in the fused kernel
+   */
+  DecoderReader(CheckpointLayout layout, NDManager manager, DataType type, boolean fused) {
+    this.layout = layout;
+    this.manager = manager;
+    config = layout.config();
+    kernel = new FusedKernel(manager, type, config.kernel());
+    runtime =
+        new DecoderRuntime(
+            config,
+            type,
+            manager,
+            kernel,
+            fused,
+            layout.whyNotTrainable(),
+            layout.layout() == null);
+  }
+
+  /**
+   * Reads.
+   *
+   * @param selection per layer the experts to read
+   */
+  MoeDecoder read(Map<Integer, List<Integer>> selection, @Nullable Progress progress) {
+    if (progress != null) {
+      progress.reset("Loading", config.layers());
+    }
+    try (WeightReader reader = new WeightReader(kernel, manager, runtime.type())) {
+      Weight embedding = matrix(reader, layout.embedding());
+      List<DecoderLayer> layers = new ArrayList<>();
+      for (int layer = 0; layer < config.layers(); layer++) {
+        FeedForward feedForward =
+            config.sparse().test(layer)
+                ? moe(reader, layer, selection.getOrDefault(layer, List.of()))
+                : new DenseFeedForward(
+                    runtime,
+                    norm(reader, layout.moeNorm(layer)),
+                    expert(reader, layout.dense(layer)));
+        layers.add(new DecoderLayer(runtime, attention(reader, layer), feedForward));
+        if (progress != null) {
+          progress.increment(1);
+        }
+      }
+      if (progress != null) {
+        progress.end();
+      }
+      TensorInfo headBias = layout.headBias();
+      return new MoeDecoder(
+          layout.checkpoint(),
+          layout.family(),
+          runtime,
+          embedding,
+          layers,
+          norm(reader, layout.finalNorm()),
+          config.tiedHead() ? embedding : matrix(reader, layout.head()),
+          headBias == null ? null : reader.readWide(headBias));
+    }
+  }
+
+  private Attention attention(WeightReader reader, int layer) {
+    Map<AttentionPart, TensorInfo> infos = layout.attention(layer);
+    Map<AttentionPart, Weight> weights = new EnumMap<>(AttentionPart.class);
+    weights.put(AttentionPart.NORM, norm(reader, layout.attentionNorm(layer)));
+    List<AttentionPart> stacked =
+        List.of(AttentionPart.QUERY, AttentionPart.KEY, AttentionPart.VALUE);
+    DeviceTensor projections = null;
+    if (infos.keySet().containsAll(stacked)) {
+      List<TensorInfo> sources =
+          stacked.stream().map(part -> Objects.requireNonNull(infos.get(part))).toList();
+      List<DeviceTensor> tensors = reader.readStacked(sources);
+      for (int i = 0; i < sources.size(); i++) {
+        weights.put(stacked.get(i), weight(sources.get(i).name(), tensors.get(i)));
+      }
+      projections = tensors.size() > sources.size() ? tensors.get(sources.size()) : null;
+    }
+    infos.forEach(
+        (part, info) -> {
+          if (!weights.containsKey(part)) {
+            weights.put(part, part.isMatrix() ? matrix(reader, info) : wide(reader, info));
+          }
+        });
+    return new Attention(runtime, layer, config.attention().apply(layer), weights, projections);
+  }
+
+  private SparseMoe moe(WeightReader reader, int layer, List<Integer> stored) {
+    List<SparseMoe.Expert> experts = new ArrayList<>();
+    SparseMoe.Router router = router(reader, layer, stored);
+    for (int expert : stored) {
+      experts.add(expert(reader, layout.expert(layer, expert)));
+    }
+    return new SparseMoe(
+        runtime,
+        layer,
+        norm(reader, layout.moeNorm(layer)),
+        router,
+        experts,
+        shared(reader, layer),
+        stored);
+  }
+
+  private SparseMoe.Router router(WeightReader reader, int layer, List<Integer> stored) {
+    TensorInfo gateInfo = layout.router(layer);
+    // Float32, so that rounding does not select other experts.
+    Weight gate = wide(reader, gateInfo);
+    Routing routing = layout.routing(floats(reader, layout.correction(layer)));
+    float[] bias = floats(reader, layout.routerBias(layer));
+    TensorInfo mappingInfo = layout.routerMapping(layer);
+    int[] rows = Ints.toArray(stored);
+    if (mappingInfo != null) {
+      MappedRouting mapping = mapping(reader, mappingInfo, routing).retain(rows);
+      return new SparseMoe.Router(routing, gateInfo.name(), gate, bias, mapping);
+    }
+    if (rows.length < config.experts()) {
+      routing = routing.retain(rows);
+      try (Weight full = gate) {
+        gate = weight(gateInfo.name(), full.tensor().rows(manager, rows));
+      }
+      if (bias != null) {
+        float[] all = bias;
+        bias = Floats.toArray(stored.stream().map(expert -> all[expert]).toList());
+      }
+    }
+    return new SparseMoe.Router(routing, gateInfo.name(), gate, bias, null);
+  }
+
+  private static float @Nullable [] floats(WeightReader reader, @Nullable TensorInfo info) {
+    if (info == null) {
+      return null;
+    }
+    try (DeviceTensor tensor = reader.readWide(info)) {
+      return tensor.array().toFloatArray();
+    }
+  }
+
+  private static MappedRouting mapping(WeightReader reader, TensorInfo info, Routing routing) {
+    if (!(routing instanceof SoftmaxRouting softmax)) {
+      throw new IllegalStateException("Merged checkpoints have softmax routing, not " + routing);
+    }
+    double[][] mapping = new double[info.shape().get(0).intValue()][];
+    double[] elements =
+        Doubles.toArray(Floats.asList(Objects.requireNonNull(floats(reader, info))));
+    int columns = info.shape().get(1).intValue();
+    for (int row = 0; row < mapping.length; row++) {
+      mapping[row] = Arrays.copyOfRange(elements, row * columns, (row + 1) * columns);
+    }
+    return MappedRouting.of(softmax, mapping, routing.topK());
+  }
+
+  private SparseMoe.@Nullable Shared shared(WeightReader reader, int layer) {
+    TensorInfo[] infos = layout.shared(layer);
+    if (infos == null) {
+      return null;
+    }
+    TensorInfo gate = layout.sharedGate(layer);
+    return new SparseMoe.Shared(expert(reader, infos), gate == null ? null : reader.readWide(gate));
+  }
+
+  /** Reads an expert of three matrices, or one that the layout cuts out of fused columns. */
+  private SparseMoe.Expert expert(WeightReader reader, TensorInfo[] infos) {
+    ExpertNames.Layout cut = layout.layout();
+    if (infos.length == 3 || cut == null) {
+      return new SparseMoe.Expert(
+          weight(infos[0].name(), reader.readRemovable(infos[0])),
+          weight(infos[1].name(), reader.readRemovable(infos[1])),
+          weight(infos[2].name(), reader.readRemovable(infos[2])));
+    }
+    // Views of the file: gate and up stay one matrix in memory, as they are in the checkpoint.
+    try (DeviceTensor both = reader.readRemovable(infos[0]);
+        DeviceTensor downColumns = reader.readRemovable(infos[1])) {
+      DeviceTensor rows = both.transposed(manager);
+      Weight down = weight(infos[1].name(), downColumns.transposed(manager));
+      if (cut == ExpertNames.Layout.ALTERNATING_COLUMNS) {
+        return new SparseMoe.Expert(
+            weight(infos[0].name(), rows),
+            weight(infos[2].name(), biases(reader, infos[2], infos[3])),
+            down);
+      }
+      try (rows) {
+        long size = config.intermediateSize();
+        return new SparseMoe.Expert(
+            weight(infos[0].name(), rows.rowView(manager, 0, size)),
+            weight(infos[0].name(), rows.rowView(manager, size, 2 * size)),
+            down);
+      }
+    }
+  }
+
+  private DeviceTensor biases(WeightReader reader, TensorInfo gateUp, TensorInfo down) {
+    try (DeviceTensor first = reader.readWide(gateUp);
+        DeviceTensor second = reader.readWide(down)) {
+      NDArray both = first.array().concat(second.array(), 0);
+      return DeviceTensor.owning(both).attach(manager);
+    }
+  }
+
+  /** Norms and routers are small, and float32 in every model. */
+  private Weight norm(WeightReader reader, CheckpointLayout.Norm norm) {
+    if (norm.bias() == null) {
+      return wide(reader, norm.weight());
+    }
+    try (DeviceTensor factor = reader.readWide(norm.weight());
+        DeviceTensor bias = reader.readWide(norm.bias())) {
+      NDArray both = factor.array().concat(bias.array(), 0);
+      NDArray rows = both.reshape(2, 1, config.hiddenSize());
+      both.close();
+      return weight(norm.weight().name(), DeviceTensor.owning(rows).attach(manager));
+    }
+  }
+
+  private Weight wide(WeightReader reader, TensorInfo info) {
+    return weight(info.name(), reader.readWide(info));
+  }
+
+  private Weight matrix(WeightReader reader, TensorInfo info) {
+    return weight(info.name(), reader.read(info));
+  }
+
+  private Weight weight(String name, DeviceTensor tensor) {
+    return Weight.of(name, tensor, runtime.isTrainable());
+  }
+}

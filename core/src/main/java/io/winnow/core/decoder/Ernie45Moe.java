@@ -1,0 +1,58 @@
+package io.winnow.core.decoder;
+
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.ScoredRouting;
+import io.winnow.core.ScoredRouting.Score;
+import io.winnow.core.checkpoint.CheckpointConfig;
+import io.winnow.core.decoder.Family.ExpertNames;
+import io.winnow.core.decoder.Family.TensorNames;
+import java.util.List;
+
+/**
+ * ERNIE 4.5 MoE: softmax, selected by the score plus a correction bias, renormalised; shared
+ * experts, dense first layers, neighbours rotated.
+ */
+final class Ernie45Moe {
+  private static final String EXPERTS = "moe_num_experts";
+  private static final String TOP_K = "moe_k";
+
+  static final Family FAMILY =
+      Family.of(
+          "ernie4_5_moe",
+          List.of(EXPERTS),
+          TOP_K,
+          Ernie45Moe::config,
+          (json, config, correction) -> {
+            ScoredRouting.Builder routing =
+                ScoredRouting.builder(Score.SOFTMAX, config.experts(), config.topK())
+                    .optNormalized(0, json.doubleOr(1e-12, "moe_norm_min"));
+            return (correction == null ? routing : routing.optCorrection(correction)).build();
+          },
+          TensorNames.of("mlp", "gate.weight", ExpertNames.common())
+              .withCorrection("moe_statics.e_score_correction_bias")
+              .withShared("shared_experts"));
+
+  private Ernie45Moe() {}
+
+  private static DecoderConfig config(CheckpointConfig json) {
+    if (json.booleanOr(false, "use_bias")) {
+      throw new InvalidInputException(
+          "use_bias is true in config.json; experts of this family are read without biases only");
+    }
+    int first = json.intOr(1, "moe_layer_start_index");
+    int end = json.intOr(-1, "moe_layer_end_index");
+    int last = end == -1 ? Integer.MAX_VALUE : end;
+    int interval = Math.max(1, json.intOr(1, "moe_layer_interval"));
+    int size = json.requirePositiveInt("moe_intermediate_size");
+    return DecoderConfig.read(json, TOP_K, EXPERTS)
+        .defaults(5e5, 1e-5)
+        .expertSize("moe_intermediate_size")
+        .sharedSize(Math.multiplyExact(size, json.intOr(2, "moe_num_shared_experts")))
+        .sparseLayers(
+            "intermediate_size",
+            layer -> (layer + 1) % interval == 0 && layer >= first && layer <= last)
+        .interleavedRotary()
+        .tiedHead()
+        .build();
+  }
+}

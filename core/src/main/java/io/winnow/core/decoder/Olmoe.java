@@ -1,0 +1,36 @@
+package io.winnow.core.decoder;
+
+import io.winnow.core.SoftmaxRouting;
+import io.winnow.core.checkpoint.CheckpointConfig;
+import io.winnow.core.decoder.Family.ExpertNames;
+import io.winnow.core.decoder.Family.TensorNames;
+import io.winnow.core.kernel.AttentionConfig.QueryKeyNorm;
+import java.util.List;
+
+/** OLMoE (arXiv 2409.02060): softmax, top-k; all heads of queries and keys normalised together. */
+final class Olmoe {
+  private static final String[] EXPERTS = {"num_experts", "num_local_experts"};
+  private static final String TOP_K = "num_experts_per_tok";
+
+  static final Family FAMILY =
+      Family.of(
+          "olmoe",
+          List.of(EXPERTS),
+          TOP_K,
+          Olmoe::config,
+          (json, config, correction) ->
+              SoftmaxRouting.of(config.topK(), json.booleanOr(false, "norm_topk_prob")),
+          TensorNames.of("mlp", "gate.weight", ExpertNames.common()));
+
+  private Olmoe() {}
+
+  private static DecoderConfig config(CheckpointConfig json) {
+    return DecoderConfig.read(json, TOP_K, EXPERTS)
+        .defaults(1e4, 1e-5)
+        .expertSize("intermediate_size")
+        .attentionBiases(json.booleanOr(false, "attention_bias"))
+        .queryKeyNorm(QueryKeyNorm.PROJECTION)
+        .clip(json.doubleOr(0, "clip_qkv"))
+        .build();
+  }
+}

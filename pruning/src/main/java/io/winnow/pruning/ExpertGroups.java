@@ -1,0 +1,70 @@
+package io.winnow.pruning;
+
+import com.google.common.collect.ContiguousSet;
+import com.google.common.collect.DiscreteDomain;
+import com.google.common.collect.Iterables;
+import com.google.common.collect.Lists;
+import com.google.common.collect.Range;
+import com.google.common.collect.Sets;
+import com.google.common.math.LongMath;
+import io.winnow.core.Routing;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.List;
+import java.util.Set;
+
+/**
+ * The groups of a layer's experts, equal parts in order, of each of which equally many stay; often
+ * one group of all.
+ */
+final class ExpertGroups {
+  private final int groups;
+  private final int size;
+
+  private ExpertGroups(int groups, int size) {
+    this.groups = groups;
+    this.size = size;
+  }
+
+  static ExpertGroups of(Routing routing, int numExperts) {
+    return new ExpertGroups(routing.groups(), numExperts / routing.groups());
+  }
+
+  boolean areFree() {
+    return groups == 1;
+  }
+
+  boolean together(int expert, int other) {
+    return expert / size == other / size;
+  }
+
+  /** Returns how many choices drop this many; {@code Long.MAX_VALUE} for more than that. */
+  long choices(int dropped) {
+    return LongMath.saturatedPow(LongMath.binomial(size, dropped / groups), groups);
+  }
+
+  /** Returns all choices that drop this many, in lexicographic order. */
+  Iterable<Collection<Integer>> dropping(int dropped) {
+    List<List<Set<Integer>>> ofGroups = new ArrayList<>();
+    for (int group = 0; group < groups; group++) {
+      ContiguousSet<Integer> experts =
+          ContiguousSet.create(
+              Range.closedOpen(group * size, (group + 1) * size), DiscreteDomain.integers());
+      if (groups == 1) {
+        return Iterables.transform(Sets.combinations(experts, dropped), set -> set);
+      }
+      ofGroups.add(List.copyOf(Sets.combinations(experts, dropped / groups)));
+    }
+    return Iterables.transform(
+        Lists.cartesianProduct(ofGroups), sets -> sets.stream().flatMap(Set::stream).toList());
+  }
+
+  /** Returns the first experts of an order, equally many of each group, ascending. */
+  List<Integer> first(List<Integer> order, int retained) {
+    int[] taken = new int[groups];
+    return order.stream()
+        .filter(expert -> taken[expert / size]++ < retained / groups)
+        .sorted()
+        .toList();
+  }
+}
