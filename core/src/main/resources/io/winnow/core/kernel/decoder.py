@@ -34,7 +34,7 @@ class M(Module):
 
   # ids [B, T] -> residual [N, H] in float32, as it stays.
   def embed(self: __torch__.M, table: Tensor, ids: Tensor, factor: float) -> Tensor:
-    rows = torch.to(torch.embedding(table, torch.view(ids, [-1])), 6)
+    rows = torch.to(torch.embedding(table, torch.reshape(ids, [-1])), 6)
     if factor != 1.:
       rows = torch.mul(rows, factor)
     return rows
