@@ -88,11 +88,6 @@ final class DecoderRuntime {
     return fused;
   }
 
-  /** Returns whether inference runs in the fused kernel. */
-  boolean isFused() {
-    return inference == fused;
-  }
-
   Kernel inferenceKernel() {
     return inference;
   }

@@ -97,6 +97,19 @@ class M(Module):
     wide = torch.to(x, 6)
     return wide * torch.rsqrt(torch.add(torch.mean(wide * wide, [-1], True), epsilon)) * weight
 
+  # Two things of every new token, [B, heads, T, elements], put into the cache behind those of `past` tokens:
+  # returns those of all tokens. Without a cache, what is given.
+  def remember(self: __torch__.M, first: Tensor, second: Tensor, cache: List[Tensor], past: int) -> Tuple[Tensor, Tensor]:
+    all_first = first
+    all_second = second
+    if len(cache) > 0:
+      t = first.size(2)
+      torch.copy_(torch.narrow(cache[0], 2, past, t), first)
+      torch.copy_(torch.narrow(cache[1], 2, past, t), second)
+      all_first = torch.narrow(cache[0], 2, 0, past + t)
+      all_second = torch.narrow(cache[1], 2, 0, past + t)
+    return (all_first, all_second)
+
   # Normalised attention added to the residual: hidden [N, H] -> [N, H].
   # weights: norm, then transposed query, key, value (or one of all three), output. mask: none, or one additive [B or 1, 1, T, S].
   # cache: none, or keys and values [B, key/value heads, capacity, D], filled up to the past.
@@ -131,11 +144,7 @@ class M(Module):
       qk = torch.to(qk, weights[1].dtype)
     q = torch.narrow(qk, 1, 0, heads)
     k = torch.narrow(qk, 1, heads, kv_heads)
-    if len(cache) > 0:
-      torch.copy_(torch.narrow(cache[0], 2, past, t), k)
-      torch.copy_(torch.narrow(cache[1], 2, past, t), v)
-      k = torch.narrow(cache[0], 2, 0, past + t)
-      v = torch.narrow(cache[1], 2, 0, past + t)
+    k, v = self.remember(k, v, cache, past)
     if t == 1:
       # The query heads of a group become queries of one head: no copy of keys and values.
       q = torch.reshape(q, [b, kv_heads, groups, -1])
@@ -187,11 +196,7 @@ class M(Module):
       q = q * rotary[2]
     q = torch.to(q, dtype)
     k = torch.to(torch.narrow(qk, 1, heads, kv_heads), dtype)
-    if len(cache) > 0:
-      torch.copy_(torch.narrow(cache[0], 2, past, t), k)
-      torch.copy_(torch.narrow(cache[1], 2, past, t), v)
-      k = torch.narrow(cache[0], 2, 0, past + t)
-      v = torch.narrow(cache[1], 2, 0, past + t)
+    k, v = self.remember(k, v, cache, past)
     if t == 1:
       q = torch.reshape(q, [b, kv_heads, groups, -1])
     elif groups > 1:
@@ -259,11 +264,7 @@ class M(Module):
     key = torch.to(self.rotate_part(key, rotary, rotated, form[5]), dtype)
     q_plain = torch.narrow(q, 3, 0, plain)
     q_rotated = torch.to(self.rotate_part(torch.narrow(q, 3, plain, rotated), rotary, rotated, form[5]), dtype)
-    if len(cache) > 0:
-      torch.copy_(torch.narrow(cache[0], 2, past, t), key)
-      torch.copy_(torch.narrow(cache[1], 2, past, t), latent)
-      key = torch.narrow(cache[0], 2, 0, past + t)
-      latent = torch.narrow(cache[1], 2, 0, past + t)
+    key, latent = self.remember(key, latent, cache, past)
     up = torch.view(weights[3], [rank, heads, plain + width])
     if t == 1:
       # Queries go to the latent vectors, so that these need not become keys and values of all heads.
