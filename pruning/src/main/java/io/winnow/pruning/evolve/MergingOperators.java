@@ -15,13 +15,14 @@ import java.util.stream.IntStream;
  * parents.
  *
  * <p>Three things are added to the paper. Mutation begins in few directions: how much a row of W_EM
- * holds of the expert it started from, how much of all others together, and by how much its score
- * counts. Experts are alike, so that these decide most; and few directions are learned from few
- * evaluations, and carry over to other text. Noise of each element, the paper's mutation, follows
- * when they have been evaluated a few times each. A {@link Surrogate} recombines everything
- * evaluated: the point where it expects most is evaluated, and mutants of points between the best
- * and that one. W_RM stays at 0 or above: a negative score could make the sum that the top-k is
- * divided by negative, which on other text than the search's means nonsense.
+ * holds of the expert it started from, of those that are dropped, and of those that other rows
+ * started from, and by how much its score counts. These decide most, all rows alike (hence a part
+ * of the noise is theirs in common); and few directions are learned from few evaluations, and carry
+ * over to other text. Noise of each element, the paper's mutation, follows when the directions have
+ * been evaluated a few times each. A {@link Surrogate} recombines everything evaluated: the point
+ * where it expects most is evaluated, and mutants of points between the best and that one. W_RM
+ * stays at 0 or above: a negative score could make the sum that the top-k is divided by negative,
+ * which on other text than the search's means nonsense.
  */
 final class MergingOperators implements Operators {
   private static final double SIGMA_ROUTER_OWN = 0.15;
@@ -29,6 +30,10 @@ final class MergingOperators implements Operators {
   private static final double SIGMA_EXPERT_OWN = 0.05;
   private static final double SIGMA_EXPERT_OTHERS = 0.03;
   private static final double SIGMA_EXPERT_ELEMENT = 0.01;
+
+  /** The part of a direction's noise that all rows of W_EM have in common. */
+  private static final double SHARED = 0.7;
+
   private static final double SIGMA_DECAY = 0.95;
   private static final double SMALL_NOISE = 0.3;
   private static final int EVALUATIONS_PER_DIRECTION = 3;
@@ -52,38 +57,56 @@ final class MergingOperators implements Operators {
   private final int rows;
   private final int columns;
 
-  /** By row of W_EM and W_RM the unit vector of what it started from, and that of all others. */
-  private final double[] own;
+  /**
+   * By direction, and in it by row of W_RM and W_EM, a unit vector: what the row started from, the
+   * experts that no row started from, and those that other rows started from. Zeros where there is
+   * none.
+   */
+  private final double[][] directions;
 
-  private final double[] others;
+  private final int length;
 
   MergingOperators(SearchSpace space, List<Individual> start) {
     this.space = space;
     this.start = List.copyOf(start);
     rows = 2 * space.groups() * space.retained();
     columns = space.numExperts();
-    own = flatten(start.get(0));
-    others = new double[own.length];
+    length = rows * columns;
+    double[] own = flatten(start.get(0));
+    double[] unused = new double[length];
+    double[] others = new double[length];
     for (int row = 0; row < rows; row++) {
-      int from = row * columns;
-      normalize(own, from);
-      double sum = 0;
-      for (int i = from; i < from + columns; i++) {
-        sum += own[i];
+      int matrix = row / space.retained() * space.retained();
+      for (int column = 0; column < columns; column++) {
+        double used = 0;
+        for (int other = matrix; other < matrix + space.retained(); other++) {
+          used = Math.max(used, Math.abs(own[other * columns + column]));
+        }
+        unused[row * columns + column] = Math.max(0, 1 - used);
+        others[row * columns + column] = Math.min(1, used);
       }
-      for (int i = from; i < from + columns; i++) {
-        others[i] = 1 - sum * own[i];
+    }
+    directions = new double[][] {own, unused, others};
+    for (int row = 0; row < rows; row++) {
+      for (int i = 0; i < directions.length; i++) {
+        for (int j = 0; j < i; j++) {
+          remove(directions[j], directions[i], row * columns);
+        }
+        normalize(directions[i], row * columns);
       }
-      normalize(others, from);
+    }
+  }
+
+  /** Takes from one row of vectors what it has in common with that of unit vectors. */
+  private void remove(double[] units, double[] vectors, int from) {
+    double common = dot(vectors, units, from);
+    for (int i = from; i < from + columns; i++) {
+      vectors[i] -= common * units[i];
     }
   }
 
   private void normalize(double[] vectors, int from) {
-    double norm = 0;
-    for (int i = from; i < from + columns; i++) {
-      norm += vectors[i] * vectors[i];
-    }
-    norm = Math.sqrt(norm);
+    double norm = Math.sqrt(dot(vectors, vectors, from));
     for (int i = from; i < from + columns; i++) {
       vectors[i] = norm > 1e-6 ? vectors[i] / norm : 0;
     }
@@ -126,7 +149,7 @@ final class MergingOperators implements Operators {
             neighbours.stream().mapToDouble(one -> one.evaluated().fitness()).toArray(),
             SCALES);
     double sigma = Math.max(0.1, StrictMath.pow(SIGMA_DECAY, (double) history.size() / count));
-    boolean byElement = history.size() >= EVALUATIONS_PER_DIRECTION * 3 * rows / 2;
+    boolean byElement = history.size() >= EVALUATIONS_PER_DIRECTION * 2 * rows;
     double[] expected = ascend(best, surrogate, sigma);
     for (int place = 0; chosen.size() < count; place++) {
       double[] child;
@@ -223,25 +246,34 @@ final class MergingOperators implements Operators {
 
   private double[] plusNoise(double[] at, double sigma, boolean byElement, Random random) {
     double[] child = at.clone();
+    double[] shared = new double[directions.length];
+    for (int i = 0; i < shared.length; i++) {
+      shared[i] = random.nextGaussian();
+    }
     for (int row = 0; row < rows; row++) {
-      double ofOwn = sigma * sigmaOwn(row) * random.nextGaussian();
-      double ofOthers = sigma * sigmaOthers(row) * random.nextGaussian();
-      for (int i = row * columns; i < (row + 1) * columns; i++) {
-        child[i] += ofOwn * own[i] + ofOthers * others[i];
-        if (byElement) {
-          child[i] += sigma * sigmaElement(row) * random.nextGaussian();
+      for (int direction = 0; direction < directions.length; direction++) {
+        double noise = random.nextGaussian();
+        if (!isRouter(row)) { // All scores times the same would change nothing.
+          noise = SHARED * shared[direction] + Math.sqrt(1 - SHARED * SHARED) * noise;
         }
+        double step = sigma * sigma(row, direction) * noise;
+        for (int i = row * columns; i < (row + 1) * columns; i++) {
+          child[i] += step * directions[direction][i];
+        }
+      }
+      for (int i = row * columns; byElement && i < (row + 1) * columns; i++) {
+        child[i] += sigma * sigmaElement(row) * random.nextGaussian();
       }
     }
     clampRouter(child);
     return child;
   }
 
-  private double sigmaOwn(int row) {
-    return isRouter(row) ? SIGMA_ROUTER_OWN : SIGMA_EXPERT_OWN;
-  }
-
-  private double sigmaOthers(int row) {
+  /** The deviation of the noise in a direction. */
+  private double sigma(int row, int direction) {
+    if (direction == 0) {
+      return isRouter(row) ? SIGMA_ROUTER_OWN : SIGMA_EXPERT_OWN;
+    }
     return isRouter(row) ? 0 : SIGMA_EXPERT_OTHERS;
   }
 
@@ -271,50 +303,53 @@ final class MergingOperators implements Operators {
   }
 
   /**
-   * Row by row what is held of its own and of the others, and what remains: in units of their
+   * What remains of each element, and row by row what is held of each direction: in units of their
    * noise, so that directions count alike; or times it.
    */
   private double[] features(double[] elements, boolean times) {
-    double[] features = new double[elements.length + 2 * rows];
+    double[] features = new double[length + directions.length * rows];
     for (int row = 0; row < rows; row++) {
       int from = row * columns;
-      double ofOwn = dot(elements, own, from);
-      double ofOthers = dot(elements, others, from);
       double element = elementUnit(row, times);
       for (int i = from; i < from + columns; i++) {
-        features[i] = element * (elements[i] - ofOwn * own[i] - ofOthers * others[i]);
+        features[i] = element * elements[i];
       }
-      features[elements.length + 2 * row] = ofOwn * ownUnit(row, times);
-      features[elements.length + 2 * row + 1] = ofOthers * othersUnit(row, times);
+      for (int direction = 0; direction < directions.length; direction++) {
+        double[] units = directions[direction];
+        double held = dot(elements, units, from);
+        for (int i = from; i < from + columns; i++) {
+          features[i] -= element * held * units[i];
+        }
+        features[length + direction * rows + row] = held * unit(row, direction, times);
+      }
     }
     return features;
   }
 
   /** The transposed of {@link #features(double[], boolean)}. */
   private double[] elements(double[] features, boolean times) {
-    double[] elements = new double[rows * columns];
+    double[] elements = new double[length];
     for (int row = 0; row < rows; row++) {
       int from = row * columns;
       double element = elementUnit(row, times);
-      double ofOwn =
-          features[elements.length + 2 * row] * ownUnit(row, times)
-              - element * dot(features, own, from);
-      double ofOthers =
-          features[elements.length + 2 * row + 1] * othersUnit(row, times)
-              - element * dot(features, others, from);
       for (int i = from; i < from + columns; i++) {
-        elements[i] = element * features[i] + ofOwn * own[i] + ofOthers * others[i];
+        elements[i] = element * features[i];
+      }
+      for (int direction = 0; direction < directions.length; direction++) {
+        double[] units = directions[direction];
+        double held =
+            features[length + direction * rows + row] * unit(row, direction, times)
+                - element * dot(features, units, from);
+        for (int i = from; i < from + columns; i++) {
+          elements[i] += held * units[i];
+        }
       }
     }
     return elements;
   }
 
-  private double ownUnit(int row, boolean times) {
-    return times ? sigmaOwn(row) : 1 / sigmaOwn(row);
-  }
-
-  private double othersUnit(int row, boolean times) {
-    double sigma = sigmaOthers(row);
+  private double unit(int row, int direction, boolean times) {
+    double sigma = sigma(row, direction);
     return sigma == 0 ? elementUnit(row, times) : times ? sigma : 1 / sigma;
   }
 
