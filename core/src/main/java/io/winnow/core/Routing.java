@@ -23,6 +23,32 @@ public interface Routing {
   RoutingDecision route(float[] logits, int experts);
 
   /**
+   * Selects experts and weights as the layer does when only some experts are left, their rows of
+   * the gate alone: like {@link #retain} and then {@link #route} of their logits, but the result
+   * names experts by their places in the whole layer, and groups need not be equally large. A token
+   * whose groups have too few experts gets {@link RoutingDecision#NONE} with weight 0 for the rest.
+   *
+   * @param logits router logits of all experts, row-major {@code [tokens, experts]}, float32
+   * @param retained the experts that are left, ascending
+   * @throws InvalidInputException if fewer than {@link #topK()} are left, or a logit is not finite
+   */
+  default RoutingDecision routeAmong(float[] logits, int experts, int... retained) {
+    int rows = logits.length / experts;
+    float[] columns = new float[rows * retained.length];
+    for (int row = 0; row < rows; row++) {
+      for (int i = 0; i < retained.length; i++) {
+        columns[row * retained.length + i] = logits[row * experts + retained[i]];
+      }
+    }
+    RoutingDecision decision = retain(retained).route(columns, retained.length);
+    int[] selected = decision.experts();
+    for (int i = 0; i < selected.length; i++) {
+      selected[i] = retained[selected[i]];
+    }
+    return RoutingDecision.owning(decision.topK(), selected, decision.weights());
+  }
+
+  /**
    * Returns the score of every expert before selection, row-major {@code [tokens, experts]}: what
    * "soft activation" sums.
    */

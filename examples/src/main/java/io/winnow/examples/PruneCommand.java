@@ -43,8 +43,8 @@ final class PruneCommand implements Callable<Integer> {
       paramLabel = "M",
       defaultValue = "reconstruction",
       description =
-          "reconstruction (NAEE), frequency, soft-activation or random (default:"
-              + " ${DEFAULT-VALUE})")
+          "reconstruction (NAEE), reap, ean, man, msan, leave-one-out, frequency, soft-activation or"
+              + " random (default: ${DEFAULT-VALUE})")
   private String method;
 
   @Option(

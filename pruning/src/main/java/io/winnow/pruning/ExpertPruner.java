@@ -11,7 +11,6 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
-import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.TokenSequences;
 import java.util.ArrayList;
@@ -450,14 +449,7 @@ public final class ExpertPruner {
         return decision;
       }
       int[] experts = kept.stream().mapToInt(Integer::intValue).toArray();
-      Routing pruned = layer.routing().retain(experts);
-      float[] columns = LayerCalibration.columns(logits, layer.numExperts(), experts);
-      RoutingDecision restricted = pruned.route(columns, experts.length);
-      int[] selected = restricted.experts();
-      for (int i = 0; i < selected.length; i++) {
-        selected[i] = experts[selected[i]];
-      }
-      return RoutingDecision.of(restricted.topK(), selected, restricted.weights());
+      return layer.routing().routeAmong(logits, layer.numExperts(), experts);
     }
   }
 

@@ -84,6 +84,40 @@ public final class LayerCalibration {
     return tokens > 0 && chunks.stream().allMatch(chunk -> chunk.products() != null);
   }
 
+  /** Takes one token's use of one expert. */
+  @FunctionalInterface
+  public interface SelectionVisitor {
+    /**
+     * Called for every token and each of the experts that it selects in the unpruned layer.
+     *
+     * @param expert the expert
+     * @param weight the routing weight that the layer multiplies the expert's output by
+     * @param norm the L2 norm of the expert's output on this token, before the weight
+     */
+    void visit(int expert, double weight, double norm);
+  }
+
+  /**
+   * Shows every selection of an expert by a token, token after token, to a visitor: what scores of
+   * experts by their activations sum.
+   *
+   * @throws IllegalStateException if the experts' outputs were not measured
+   */
+  public void forEachSelection(SelectionVisitor visitor) {
+    for (Chunk chunk : chunks) {
+      Difference products = new Difference(chunk);
+      RoutingDecision selected = chunk.selected();
+      for (int token = 0; token < selected.tokens(); token++) {
+        products.start(token);
+        for (int rank = 0; rank < selected.topK(); rank++) {
+          int expert = selected.expert(token, rank);
+          double norm = Math.sqrt(products.product(expert, expert));
+          visitor.visit(expert, selected.weight(token, rank), norm);
+        }
+      }
+    }
+  }
+
   /** Returns for each expert the number of tokens that select it. */
   public double[] selectionCounts() {
     double[] counts = new double[numExperts];
@@ -119,15 +153,15 @@ public final class LayerCalibration {
   public double loss(List<Integer> retained) {
     Groups groups = new Groups();
     int[] kept = retained.stream().mapToInt(Integer::intValue).toArray();
-    Routing pruned = routing.retain(kept);
     for (Chunk chunk : chunks) {
-      RoutingDecision decision =
-          pruned.route(columns(chunk.logits(), numExperts, kept), kept.length);
+      RoutingDecision decision = routing.routeAmong(chunk.logits(), numExperts, kept);
       Difference difference = new Difference(chunk);
       for (int token = 0; token < decision.tokens(); token++) {
         difference.start(token);
         for (int rank = 0; rank < decision.topK(); rank++) {
-          difference.add(kept[decision.expert(token, rank)], decision.weight(token, rank));
+          if (decision.expert(token, rank) != RoutingDecision.NONE) {
+            difference.add(decision.expert(token, rank), decision.weight(token, rank));
+          }
         }
         groups.add(difference.squaredNorm());
       }
@@ -154,18 +188,6 @@ public final class LayerCalibration {
       }
     }
     return groups.sumOfRoots();
-  }
-
-  /** Returns some columns of row-major {@code [tokens, experts]}. */
-  static float[] columns(float[] logits, int numExperts, int[] kept) {
-    int rows = logits.length / numExperts;
-    float[] columns = new float[rows * kept.length];
-    for (int row = 0; row < rows; row++) {
-      for (int i = 0; i < kept.length; i++) {
-        columns[row * kept.length + i] = logits[row * numExperts + kept[i]];
-      }
-    }
-    return columns;
   }
 
   /** Sums over the tokens of each group, in the order of the tokens. */
@@ -247,23 +269,22 @@ public final class LayerCalibration {
 
     double squaredNorm() {
       double sum = 0;
-      int base = token * width;
       for (int i = 0; i < used; i++) {
         if (factors[i] == 0) {
           continue;
         }
-        sum += factors[i] * factors[i] * products[base + place(vectors[i], vectors[i])];
+        sum += factors[i] * factors[i] * product(vectors[i], vectors[i]);
         for (int j = 0; j < i; j++) {
-          sum += 2 * factors[i] * factors[j] * products[base + place(vectors[i], vectors[j])];
+          sum += 2 * factors[i] * factors[j] * product(vectors[i], vectors[j]);
         }
       }
       return sum;
     }
 
-    private int place(int a, int b) {
+    double product(int a, int b) {
       int row = Math.min(a, b);
       int column = Math.max(a, b);
-      return row * size - row * (row - 1) / 2 + column - row;
+      return products[token * width + row * size - row * (row - 1) / 2 + column - row];
     }
   }
 

@@ -71,16 +71,68 @@ public interface PruningMethod {
 
   /** Returns the choice of the experts that the most tokens select. */
   static PruningMethod frequency() {
-    return new ScoreMethod("frequency", LayerCalibration::selectionCounts);
+    return new ScoreMethod("frequency", false, LayerCalibration::selectionCounts);
   }
 
   /** Returns the choice of the experts with the greatest sum of router scores over all tokens. */
   static PruningMethod softActivation() {
-    return new ScoreMethod("soft-activation", LayerCalibration::softActivation);
+    return new ScoreMethod("soft-activation", false, LayerCalibration::softActivation);
+  }
+
+  /**
+   * Returns EAN, the choice of the experts with the greatest sum of their outputs' L2 norms over
+   * the tokens that select them. Here and below an expert that no token selects has the score 0.
+   */
+  static PruningMethod expertActivationNorm() {
+    return new ScoreMethod(
+        "ean", true, layer -> ActivationScores.sum(layer, (weight, norm) -> norm));
+  }
+
+  /**
+   * Returns REAP (arXiv 2510.13999): the choice of the experts with the greatest mean of routing
+   * weight, as the layer applies it, times the output's L2 norm over the tokens that select them.
+   */
+  static PruningMethod reap() {
+    return new ScoreMethod(
+        "reap", true, layer -> ActivationScores.mean(layer, (weight, norm) -> weight * norm));
+  }
+
+  /**
+   * Returns MAN (arXiv 2606.15716): the choice of the experts with the greatest mean L2 norm of the
+   * output over the tokens that select them.
+   */
+  static PruningMethod meanActivationNorm() {
+    return new ScoreMethod(
+        "man", true, layer -> ActivationScores.mean(layer, (weight, norm) -> norm));
+  }
+
+  /**
+   * Returns MSAN (arXiv 2606.15716): the choice of the experts with the greatest mean squared L2
+   * norm of the output over the tokens that select them.
+   */
+  static PruningMethod meanSquaredActivationNorm() {
+    return new ScoreMethod(
+        "msan", true, layer -> ActivationScores.mean(layer, (weight, norm) -> norm * norm));
+  }
+
+  /**
+   * Returns the choice of the experts whose removal alone costs the greatest reconstruction loss.
+   */
+  static PruningMethod leaveOneOut() {
+    return new ScoreMethod("leave-one-out", true, ActivationScores::leaveOneOut);
   }
 
   /** Returns all methods of this library. */
   static List<PruningMethod> all() {
-    return List.of(reconstruction(), random(), frequency(), softActivation());
+    return List.of(
+        reconstruction(),
+        random(),
+        frequency(),
+        softActivation(),
+        expertActivationNorm(),
+        reap(),
+        meanActivationNorm(),
+        meanSquaredActivationNorm(),
+        leaveOneOut());
   }
 }
