@@ -1,5 +1,7 @@
 package io.winnow.core;
 
+import java.util.Optional;
+
 /**
  * How one MoE layer turns router logits into experts and weights.
  *
@@ -53,6 +55,22 @@ public interface Routing {
    * "soft activation" sums.
    */
   float[] scores(float[] logits, int experts);
+
+  /**
+   * Returns what experts are compared by where a token selects, row-major {@code [tokens,
+   * experts]}; without groups. It tells a search for whose outputs a token may have a use.
+   */
+  default double[] selectionScores(float[] logits, int experts) {
+    return SoftmaxRouting.asDoubles(scores(logits, experts));
+  }
+
+  /**
+   * Returns how selected experts are weighed, if a token always selects the first k of those
+   * retained by {@link #selectionScores}; without it, a search has to route again for every subset.
+   */
+  default Optional<Weighting> weighting() {
+    return Optional.empty();
+  }
 
   /**
    * Returns the routing of the layer after its other experts were removed by deleting their rows of

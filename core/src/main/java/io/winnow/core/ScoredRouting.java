@@ -1,6 +1,9 @@
 package io.winnow.core;
 
+import io.winnow.core.Weighting.Divisor;
+import io.winnow.core.Weighting.Mass;
 import java.util.Arrays;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -218,6 +221,54 @@ public final class ScoredRouting implements Routing {
         scores[expert] /= sum;
       }
     }
+  }
+
+  /** Returns the corrected scores. */
+  @Override
+  public double[] selectionScores(float[] logits, int numExperts) {
+    if (form.score == Score.SOFTMAX && bias == null) {
+      return SoftmaxRouting.asDoubles(logits);
+    }
+    int tokens = tokens(logits, numExperts);
+    double[] all = new double[logits.length];
+    double[] scores = new double[experts];
+    for (int token = 0; token < tokens; token++) {
+      score(logits, token * experts, null, scores);
+      for (int expert = 0; expert < experts; expert++) {
+        all[token * experts + expert] = scores[expert] + (bias == null ? 0 : bias[expert]);
+      }
+    }
+    return all;
+  }
+
+  /**
+   * Empty where a token uses few groups, and where a removal changes the scores against the
+   * correction or the sum that is added to: the order or the weights then depend on all experts.
+   */
+  @Override
+  public Optional<Weighting> weighting() {
+    if (form.selectedGroups < form.groups) {
+      return Optional.empty();
+    }
+    if (form.score == Score.SIGMOID) {
+      return Optional.of(
+          new Weighting(
+              Mass.SIGMOID,
+              form.normalized ? Divisor.SELECTED : Divisor.NONE,
+              form.addend,
+              form.least,
+              form.factor));
+    }
+    if (bias != null || form.addend != 0 || form.least != 0) {
+      return Optional.empty();
+    }
+    return Optional.of(
+        new Weighting(
+            Mass.EXPONENTIAL,
+            form.normalized ? Divisor.SELECTED : Divisor.RETAINED,
+            0,
+            0,
+            form.factor));
   }
 
   /** Returns the uncorrected scores. */

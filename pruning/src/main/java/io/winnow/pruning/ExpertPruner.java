@@ -1,10 +1,13 @@
 package io.winnow.pruning;
 
+import static java.util.Objects.requireNonNull;
+
 import ai.djl.Model;
 import ai.djl.ndarray.NDArray;
-import ai.djl.ndarray.NDManager;
 import ai.djl.util.Progress;
 import com.google.common.base.Stopwatch;
+import com.google.common.primitives.Doubles;
+import com.google.common.primitives.Floats;
 import io.winnow.core.Calibration;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
@@ -19,6 +22,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.OptionalDouble;
 import java.util.concurrent.CancellationException;
+import java.util.concurrent.Executor;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -41,6 +45,9 @@ public final class ExpertPruner {
   private final int batchTokens;
   private final long seed;
   private final @Nullable Progress progress;
+  private final Executor executor;
+  private final int candidates;
+  private final long calibrationMemory;
 
   private ExpertPruner(Builder builder) {
     method = builder.method;
@@ -50,6 +57,9 @@ public final class ExpertPruner {
     batchTokens = builder.batchTokens;
     seed = builder.seed;
     progress = builder.progress;
+    executor = builder.executor;
+    candidates = builder.candidates;
+    calibrationMemory = builder.calibrationMemory;
   }
 
   /**
@@ -151,12 +161,21 @@ public final class ExpertPruner {
     private final Map<Integer, Stopwatch> times = new HashMap<>();
     private final @Nullable String source;
     private final boolean withOutputs = method.needsExpertOutputs() || measureLoss;
+    private final CandidateBudget budget;
 
     Run(MoeModel model, Calibration calibration, int retained) {
       this.model = model;
       this.calibration = calibration;
       this.retained = retained;
       sequences = calibration.sequences();
+      budget =
+          new CandidateBudget(
+              progressive ? List.of() : model.moeLayers(),
+              sequences.tokens(),
+              retained,
+              withOutputs,
+              candidates,
+              calibrationMemory);
       source = model.sourceDigest().orElse(null); // Before the work, while its files are there.
     }
 
@@ -183,7 +202,7 @@ public final class ExpertPruner {
       model.moeLayers().forEach(layer -> calibrations.put(layer.layerIndex(), calibration(layer)));
       int last = lastLayer();
       if (needsForward()) {
-        checkMemory();
+        budget.check();
         List<TokenSequences> batches = batches();
         start(batches.size());
         for (TokenSequences batch : batches) {
@@ -211,7 +230,7 @@ public final class ExpertPruner {
           layers.add(choose(layer, seen));
         }
       }
-      return layers;
+      return withTrueLosses(layers);
     }
 
     /**
@@ -241,13 +260,17 @@ public final class ExpertPruner {
                   }
                   time(
                       layer,
-                      () -> CalibrationPass.add(seen, layer, hidden, withOutputs, original.output));
+                      () ->
+                          CalibrationPass.add(seen, layer, hidden, withOutputs, original.floats()));
                   return false;
                 }
               });
           step();
         }
         PruningReport.Layer choice = choose(layer, seen);
+        if (choice.truncatedTokens() > 0) {
+          choice = choice.withLoss(trueLossAfter(layer, choice.retained(), batches, chosen));
+        }
         chosen.put(layer.layerIndex(), choice.retained());
         layers.add(choice);
       }
@@ -255,13 +278,91 @@ public final class ExpertPruner {
       return layers;
     }
 
+    /** Computes the losses for which the inner products did not suffice, by running the layers. */
+    private List<PruningReport.Layer> withTrueLosses(List<PruningReport.Layer> layers) {
+      Map<Integer, List<Integer>> retainedOf = new HashMap<>();
+      Map<Integer, GroupedSum> sums = new HashMap<>();
+      for (PruningReport.Layer layer : layers) {
+        if (layer.truncatedTokens() > 0) {
+          retainedOf.put(layer.layer(), layer.retained());
+          sums.put(layer.layer(), new GroupedSum(tokensPerGroup()));
+        }
+      }
+      if (sums.isEmpty()) {
+        return layers;
+      }
+      int last = lastLayer();
+      for (TokenSequences batch : batches()) {
+        model.forward(
+            batch,
+            new ForwardObserver() {
+              @Override
+              public boolean onInput(MoeLayerView layer, NDArray hidden) {
+                checkInterrupt();
+                GroupedSum sum = sums.get(layer.layerIndex());
+                List<Integer> kept = retainedOf.get(layer.layerIndex());
+                if (sum != null && kept != null) {
+                  double[] original = RoutedOutput.of(layer, hidden, null);
+                  sum.addChanges(original, RoutedOutput.of(layer, hidden, kept), width(hidden));
+                }
+                return layer.layerIndex() != last;
+              }
+            });
+      }
+      return layers.stream()
+          .map(
+              layer -> {
+                GroupedSum sum = sums.get(layer.layer());
+                return sum == null ? layer : layer.withLoss(sum.sumOfRoots());
+              })
+          .toList();
+    }
+
+    /** The same for one layer behind pruned ones. */
+    private double trueLossAfter(
+        MoeLayerView layer,
+        List<Integer> kept,
+        List<TokenSequences> batches,
+        Map<Integer, List<Integer>> chosen) {
+      GroupedSum sum = new GroupedSum(tokensPerGroup());
+      for (TokenSequences batch : batches) {
+        checkInterrupt();
+        OutputOf original = new OutputOf(layer);
+        model.forward(batch, original);
+        model.forward(
+            batch,
+            new Restricted(chosen) {
+              @Override
+              public boolean onInput(MoeLayerView current, NDArray hidden) {
+                if (current.layerIndex() != layer.layerIndex()) {
+                  return true;
+                }
+                double[] output = RoutedOutput.of(layer, hidden, kept);
+                sum.addChanges(requireNonNull(original.output), output, width(hidden));
+                return false;
+              }
+            });
+      }
+      return sum.sumOfRoots();
+    }
+
+    private static int width(NDArray hidden) {
+      return (int) hidden.getShape().get(1);
+    }
+
+    private long tokensPerGroup() {
+      return sequencesPerGroup == 0
+          ? sequences.tokens()
+          : (long) sequencesPerGroup * sequences.length();
+    }
+
     private LayerCalibration calibration(MoeLayerView layer) {
-      long tokensPerGroup =
-          sequencesPerGroup == 0
-              ? sequences.tokens()
-              : (long) sequencesPerGroup * sequences.length();
       return new LayerCalibration(
-          layer.layerIndex(), layer.numExperts(), layer.routing(), tokensPerGroup);
+          layer.layerIndex(),
+          layer.numExperts(),
+          layer.routing(),
+          tokensPerGroup(),
+          budget.candidates(layer));
     }
 
     private PruningReport.Layer choose(MoeLayerView layer, LayerCalibration seen) {
@@ -275,14 +376,16 @@ public final class ExpertPruner {
       }
       Stopwatch time = watch(layer);
       time.start();
-      PruningMethod.Choice choice = method.choose(seen, retained, seed);
+      PruningMethod.Choice choice = method.choose(seen, retained, seed, executor);
       OptionalDouble loss = OptionalDouble.empty();
       OptionalDouble relative = OptionalDouble.empty();
+      long truncated = 0;
       if (seen.hasExpertOutputs()) {
         double value = seen.loss(choice.retained());
         double norm = seen.targetNorm();
         loss = OptionalDouble.of(value);
         relative = OptionalDouble.of(norm == 0 ? 0 : value / norm);
+        truncated = seen.truncatedTokens(choice.retained());
       }
       time.stop();
       return new PruningReport.Layer(
@@ -293,26 +396,8 @@ public final class ExpertPruner {
           relative,
           choice.exact(),
           choice.losses(),
+          truncated,
           time.elapsed());
-    }
-
-    /** All layers' tables exist at the same time, and should not run out of heap after hours. */
-    private void checkMemory() {
-      long bytes = 0;
-      for (MoeLayerView layer : model.moeLayers()) {
-        long n = layer.numExperts();
-        long perToken = n + 2L * layer.routing().topK() + (withOutputs ? n * (n + 1) / 2 : 0);
-        bytes += 4 * perToken * sequences.tokens();
-      }
-      Runtime runtime = Runtime.getRuntime();
-      long available = runtime.maxMemory() - (runtime.totalMemory() - runtime.freeMemory());
-      if (bytes > available) {
-        throw new InvalidInputException(
-            String.format(
-                "Calibrating %d layers on %d tokens keeps %d MiB on the Java heap, which has %d MiB"
-                    + " left; use fewer sequences, the progressive option, or a larger -Xmx",
-                model.moeLayers().size(), sequences.tokens(), bytes >> 20, available >> 20));
-      }
     }
 
     private boolean needsForward() {
@@ -373,7 +458,7 @@ public final class ExpertPruner {
   /** Computes one layer's output in the model as it is, and ends the pass there. */
   private static final class OutputOf implements ForwardObserver {
     private final MoeLayerView wanted;
-    private float @Nullable [] output;
+    private double @Nullable [] output;
 
     OutputOf(MoeLayerView wanted) {
       this.wanted = wanted;
@@ -384,53 +469,12 @@ public final class ExpertPruner {
       if (layer.layerIndex() != wanted.layerIndex()) {
         return true;
       }
-      output = routedOutput(layer, hidden);
+      output = RoutedOutput.of(layer, hidden, null);
       return false;
     }
 
-    private static float[] routedOutput(MoeLayerView layer, NDArray hidden) {
-      int width = (int) hidden.getShape().get(1);
-      float[] logits;
-      try (NDArray array = layer.routerLogits(hidden)) {
-        logits = array.toFloatArray();
-      }
-      RoutingDecision decision = layer.routing().route(logits, layer.numExperts());
-      double[] sums = new double[decision.tokens() * width];
-      for (int expert = 0; expert < layer.numExperts(); expert++) {
-        List<Integer> tokens = new ArrayList<>();
-        List<Float> weights = new ArrayList<>();
-        for (int token = 0; token < decision.tokens(); token++) {
-          for (int rank = 0; rank < decision.topK(); rank++) {
-            if (decision.expert(token, rank) == expert) {
-              tokens.add(token);
-              weights.add(decision.weight(token, rank));
-            }
-          }
-        }
-        if (tokens.isEmpty()) {
-          continue;
-        }
-        float[] rows;
-        try (NDManager scratch = hidden.getManager().newSubManager()) {
-          long[] places = tokens.stream().mapToLong(Integer::longValue).toArray();
-          NDArray input = hidden.get(scratch.create(places));
-          input.attach(scratch);
-          NDArray result = layer.expertOutput(expert, input);
-          result.attach(scratch);
-          rows = result.toFloatArray();
-        }
-        for (int i = 0; i < tokens.size(); i++) {
-          int at = tokens.get(i) * width;
-          for (int j = 0; j < width; j++) {
-            sums[at + j] += (double) weights.get(i) * rows[i * width + j];
-          }
-        }
-      }
-      float[] result = new float[sums.length];
-      for (int i = 0; i < sums.length; i++) {
-        result[i] = (float) sums[i];
-      }
-      return result;
+    float @Nullable [] floats() {
+      return output == null ? null : Floats.toArray(Doubles.asList(output));
     }
   }
 
@@ -462,6 +506,9 @@ public final class ExpertPruner {
     private int batchTokens = 2048;
     private long seed;
     private @Nullable Progress progress;
+    private Executor executor = Runnable::run;
+    private int candidates;
+    private long calibrationMemory = Long.MAX_VALUE;
 
     private Builder() {}
 
@@ -521,6 +568,41 @@ public final class ExpertPruner {
     /** Sets a listener that is told of every batch. */
     public Builder optProgress(Progress newProgress) {
       progress = newProgress;
+      return this;
+    }
+
+    /**
+     * Sets what the search of a layer with many subsets spreads its work over; without it, the
+     * calling thread alone. The result is the same.
+     */
+    public Builder optExecutor(Executor newExecutor) {
+      executor = newExecutor;
+      return this;
+    }
+
+    /**
+     * Sets for how many candidates of each token, the experts that it selects and the next best,
+     * the inner products are kept; more than a layer's experts count as all of them. Without it,
+     * all of up to 16 experts, and of more as many as a token needs to find k retained ones among.
+     */
+    public Builder optCandidates(int newCandidates) {
+      if (newCandidates < 1) {
+        throw new InvalidInputException("Candidates must be positive, are " + newCandidates);
+      }
+      candidates = newCandidates;
+      return this;
+    }
+
+    /**
+     * Sets how many bytes of the Java heap the calibration of all layers (progressive: of one) may
+     * take. Where more would be needed, each token keeps fewer candidates, but at least k. Without
+     * it, memory does not limit them.
+     */
+    public Builder optCalibrationMemory(long bytes) {
+      if (bytes < 1) {
+        throw new InvalidInputException("Calibration memory must be positive, is " + bytes);
+      }
+      calibrationMemory = bytes;
       return this;
     }
 

@@ -1,6 +1,7 @@
 package io.winnow.pruning;
 
 import java.util.List;
+import java.util.concurrent.Executor;
 
 /**
  * Chooses which experts of a layer stay. The library's methods are made by the static factories; a
@@ -29,6 +30,16 @@ public interface PruningMethod {
    * @param seed the seed of everything random
    */
   Choice choose(LayerCalibration layer, int retained, long seed);
+
+  /**
+   * Chooses like {@link #choose(LayerCalibration, int, long)}, whose choice it makes whatever the
+   * executor, on which long work may be spread.
+   *
+   * @param executor runs parts of the work; the calling thread takes part, too
+   */
+  default Choice choose(LayerCalibration layer, int retained, long seed, Executor executor) {
+    return choose(layer, retained, seed);
+  }
 
   /**
    * What a method chose.

@@ -49,6 +49,8 @@ public record PruningReport(
    * @param exact whether no other choice is better by the method's measure
    * @param losses the losses of all subsets that were looked at, best first; the second is the
    *     runner-up; empty if the method measures none
+   * @param truncatedTokens the tokens of which the search knew fewer than k retained candidates, so
+   *     that it went by estimates; {@code loss} itself is exact
    * @param time spent on this layer
    */
   public record Layer(
@@ -59,13 +61,42 @@ public record PruningReport(
       OptionalDouble relativeLoss,
       boolean exact,
       List<SubsetLoss> losses,
+      long truncatedTokens,
       Duration time) {
+
+    /** Creates a layer whose inner products were all known. */
+    public Layer(
+        int layer,
+        List<Integer> retained,
+        List<Integer> dropped,
+        OptionalDouble loss,
+        OptionalDouble relativeLoss,
+        boolean exact,
+        List<SubsetLoss> losses,
+        Duration time) {
+      this(layer, retained, dropped, loss, relativeLoss, exact, losses, 0, time);
+    }
 
     /** Copies the lists. */
     public Layer {
       retained = List.copyOf(retained);
       dropped = List.copyOf(dropped);
       losses = List.copyOf(losses);
+    }
+
+    /** Returns the layer with the loss that running it gave, in place of an estimate. */
+    Layer withLoss(double newLoss) {
+      double norm = loss.orElseThrow() / relativeLoss.orElseThrow();
+      return new Layer(
+          layer,
+          retained,
+          dropped,
+          OptionalDouble.of(newLoss),
+          OptionalDouble.of(newLoss / norm),
+          exact,
+          losses,
+          truncatedTokens,
+          time);
     }
   }
 
@@ -108,6 +139,9 @@ public record PruningReport(
         "relative_loss",
         layer.relativeLoss().isPresent() ? layer.relativeLoss().getAsDouble() : null);
     json.addProperty("exact", layer.exact());
+    if (layer.truncatedTokens() > 0) {
+      json.addProperty("truncated_tokens", layer.truncatedTokens());
+    }
     if (layer.losses().size() > 1) {
       json.add("runner_up_dropped", Json.array(layer.losses().get(1).dropped()));
       json.addProperty("runner_up_loss", layer.losses().get(1).loss());

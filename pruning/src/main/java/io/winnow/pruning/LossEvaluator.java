@@ -1,0 +1,230 @@
+package io.winnow.pruning;
+
+import io.winnow.core.Routing;
+import io.winnow.core.RoutingDecision;
+import io.winnow.core.Weighting;
+import io.winnow.core.Weighting.Divisor;
+import java.util.Arrays;
+
+/**
+ * Computes losses of subsets of a layer's experts from its calibration. Where a token's candidates
+ * hold fewer than k of the retained experts, those that there are stand for all.
+ *
+ * <p>Of one thread.
+ */
+final class LossEvaluator {
+  private final LayerCalibration layer;
+  private final Routing routing;
+  private final int topK;
+  private final int[] places;
+  private final double[] factors;
+  private final int[] used;
+  private final int[] placeOf;
+  private int count;
+  private long truncated;
+
+  LossEvaluator(LayerCalibration layer) {
+    this.layer = layer;
+    routing = layer.routing();
+    topK = routing.topK();
+    places = new int[topK];
+    factors = new double[layer.numExperts() + 1];
+    used = new int[2 * topK + 1];
+    placeOf = new int[layer.numExperts()];
+  }
+
+  /** Returns the tokens of the last loss that had fewer than k retained candidates. */
+  long truncated() {
+    return truncated;
+  }
+
+  /**
+   * Returns the loss, rounded to 41 binary digits.
+   *
+   * @param retained by expert
+   */
+  double loss(boolean[] retained) {
+    truncated = 0;
+    GroupedSum sum = new GroupedSum(layer.tokensPerGroup());
+    int[] experts = LayerCalibration.places(retained);
+    for (TokenBatch batch : layer.batches()) {
+      float[] products = layer.products(batch);
+      if (routing.weighting().isPresent()) {
+        Weighting weighting = routing.weighting().get();
+        for (int token = 0; token < batch.tokens; token++) {
+          sum.add(ranked(batch, products, weighting, token, retained, experts));
+        }
+      } else {
+        RoutingDecision decision = routing.routeAmong(batch.logits, batch.numExperts, experts);
+        for (int token = 0; token < batch.tokens; token++) {
+          sum.add(routed(batch, products, decision, token));
+        }
+      }
+    }
+    return rounded(sum.sumOfRoots());
+  }
+
+  /** Returns the norm of the original output. */
+  double targetNorm() {
+    GroupedSum sum = new GroupedSum(layer.tokensPerGroup());
+    for (TokenBatch batch : layer.batches()) {
+      float[] products = layer.products(batch);
+      for (int token = 0; token < batch.tokens; token++) {
+        count = 0;
+        addOriginal(batch, token);
+        sum.add(squaredNorm(batch, products, token));
+      }
+    }
+    return sum.sumOfRoots();
+  }
+
+  /** Drops the last 12 binary digits (Veltkamp's splitting). */
+  static double rounded(double value) {
+    double scaled = value * ((1 << 12) + 1);
+    return scaled - (scaled - value);
+  }
+
+  /** Returns the squared change of one token's output, whose order of experts is known. */
+  private double ranked(
+      TokenBatch batch,
+      float[] products,
+      Weighting weighting,
+      int token,
+      boolean[] retained,
+      int[] experts) {
+    int first = token * batch.candidates;
+    int found = 0;
+    for (int place = 0; place < batch.candidates && found < topK; place++) {
+      if (retained[batch.experts[first + place]]) {
+        places[found++] = place;
+      }
+    }
+    if (found < topK) {
+      truncated++;
+    } else if (places[topK - 1] == topK - 1
+        && !batch.withTarget
+        && weighting.divisor() != Divisor.RETAINED) {
+      return 0;
+    }
+    count = 0;
+    double divisor =
+        switch (weighting.divisor()) {
+          case NONE -> 1;
+          case RETAINED -> mass(batch, token, experts);
+          case SELECTED -> {
+            double mass = weighting.addend();
+            for (int i = 0; i < found; i++) {
+              mass += batch.masses[first + places[i]];
+            }
+            yield Math.max(mass, weighting.least());
+          }
+        };
+    for (int i = 0; i < found; i++) {
+      add(places[i], weighting.factor() * batch.masses[first + places[i]] / divisor);
+    }
+    if (batch.withTarget) {
+      add(batch.candidates, -1);
+    } else {
+      double whole = divisorOfAll(batch, weighting, token);
+      for (int place = 0; place < topK; place++) {
+        add(place, -weighting.factor() * batch.masses[first + place] / whole);
+      }
+    }
+    return squaredNorm(batch, products, token);
+  }
+
+  /** Returns what the masses of the experts that the whole layer selects are divided by. */
+  static double divisorOfAll(TokenBatch batch, Weighting weighting, int token) {
+    if (weighting.divisor() == Divisor.NONE) {
+      return 1;
+    }
+    if (weighting.divisor() == Divisor.RETAINED) {
+      double mass = 0;
+      for (int i = token * batch.numExperts; i < (token + 1) * batch.numExperts; i++) {
+        mass += batch.allMasses[i];
+      }
+      return mass;
+    }
+    double mass = weighting.addend();
+    for (int place = 0; place < batch.selected.topK(); place++) {
+      mass += batch.masses[token * batch.candidates + place];
+    }
+    return Math.max(mass, weighting.least());
+  }
+
+  private static double mass(TokenBatch batch, int token, int[] experts) {
+    double mass = 0;
+    for (int expert : experts) {
+      mass += batch.allMasses[token * batch.numExperts + expert];
+    }
+    return mass;
+  }
+
+  /** Returns the squared change of one token's output, which was routed again. */
+  private double routed(TokenBatch batch, float[] products, RoutingDecision decision, int token) {
+    int first = token * batch.candidates;
+    Arrays.fill(placeOf, -1);
+    for (int place = 0; place < batch.candidates; place++) {
+      placeOf[batch.experts[first + place]] = place;
+    }
+    double whole = 0;
+    double known = 0;
+    for (int rank = 0; rank < decision.topK(); rank++) {
+      int expert = decision.expert(token, rank);
+      whole += decision.weight(token, rank);
+      known += expert >= 0 && placeOf[expert] >= 0 ? decision.weight(token, rank) : 0;
+    }
+    boolean partial = known != whole;
+    truncated += partial ? 1 : 0;
+    double factor = partial && known > 0 && routing.isRenormalized() ? whole / known : 1;
+    count = 0;
+    for (int rank = 0; rank < decision.topK(); rank++) {
+      int expert = decision.expert(token, rank);
+      if (expert >= 0 && placeOf[expert] >= 0) {
+        add(placeOf[expert], factor * decision.weight(token, rank));
+      }
+    }
+    addOriginal(batch, token);
+    return squaredNorm(batch, products, token);
+  }
+
+  private void addOriginal(TokenBatch batch, int token) {
+    if (batch.withTarget) {
+      add(batch.candidates, -1);
+      return;
+    }
+    for (int rank = 0; rank < topK; rank++) {
+      add(rank, -batch.selected.weight(token, rank));
+    }
+  }
+
+  private void add(int place, double factor) {
+    for (int i = 0; i < count; i++) {
+      if (used[i] == place) {
+        factors[i] += factor;
+        return;
+      }
+    }
+    used[count] = place;
+    factors[count] = factor;
+    count++;
+  }
+
+  private double squaredNorm(TokenBatch batch, float[] products, int token) {
+    int base = token * TokenBatch.row(batch.vectors());
+    double sum = 0;
+    for (int i = 0; i < count; i++) {
+      if (factors[i] == 0) {
+        continue;
+      }
+      double cross = 0;
+      for (int j = 0; j < i; j++) {
+        int greater = Math.max(used[i], used[j]);
+        cross += factors[j] * products[base + TokenBatch.row(greater) + Math.min(used[i], used[j])];
+      }
+      double square = products[base + TokenBatch.row(used[i]) + used[i]];
+      sum += factors[i] * (factors[i] * square + 2 * cross);
+    }
+    return sum;
+  }
+}
