@@ -93,6 +93,98 @@ final class BenchCommand implements Callable<Integer> {
   }
 
   @Command(
+      name = "many-experts",
+      mixinStandardHelpOptions = true,
+      description =
+          "The search of a layer of many experts: its loss against other methods' and random subsets',"
+              + " its time against computing all experts' outputs once.",
+      footer = {
+        "",
+        "Example: the figures of the README:",
+        "  winnow bench many-experts --experts 128 --retain 64 --layer routed --repeat 3"
+      })
+  Integer manyExperts(
+      @Option(
+              names = "--hidden",
+              defaultValue = "1024",
+              description = "hidden size (default: ${DEFAULT-VALUE})")
+          int hidden,
+      @Option(
+              names = "--intermediate",
+              defaultValue = "512",
+              description = "intermediate size (default: ${DEFAULT-VALUE})")
+          int intermediate,
+      @Option(
+              names = "--experts",
+              defaultValue = "64",
+              description = "experts (default: ${DEFAULT-VALUE})")
+          int experts,
+      @Option(
+              names = "--top-k",
+              defaultValue = "8",
+              description = "experts per token (default: ${DEFAULT-VALUE})")
+          int topK,
+      @Option(
+              names = "--tokens",
+              defaultValue = "4096",
+              description = "calibration tokens (default: ${DEFAULT-VALUE})")
+          int tokens,
+      @Option(
+              names = "--retain",
+              defaultValue = "32",
+              description = "experts to retain (default: ${DEFAULT-VALUE})")
+          int retain,
+      @Option(
+              names = "--layer",
+              paramLabel = "KIND",
+              defaultValue = "random",
+              description =
+                  "random, or routed: with topics and experts that have much in common (default:"
+                      + " ${DEFAULT-VALUE})")
+          String layer,
+      @Option(
+              names = "--threads",
+              defaultValue = "2",
+              description = "threads of the search (default: ${DEFAULT-VALUE})")
+          int threads,
+      @Option(
+              names = "--repeat",
+              defaultValue = "1",
+              description = "pairs of runs; the median counts (default: ${DEFAULT-VALUE})")
+          int repeat,
+      @Option(
+              names = "--seed",
+              defaultValue = "0",
+              description = "seed of layer and search (default: ${DEFAULT-VALUE})")
+          long seed,
+      @Option(names = "--json", paramLabel = "FILE", description = "result to write as JSON")
+          @Nullable Path json)
+      throws Exception {
+    if (!layer.equals("random") && !layer.equals("routed")) {
+      throw new InvalidInputException("--layer is '" + layer + "'; choose random or routed");
+    }
+    Outputs.requireFile("--json", json);
+    ManyExpertsBenchmark.Result result =
+        new ManyExpertsBenchmark(
+                hidden,
+                intermediate,
+                experts,
+                topK,
+                tokens,
+                retain,
+                layer.equals("routed"),
+                threads,
+                repeat,
+                seed)
+            .run();
+    System.out.print(result.table());
+    if (json != null) {
+      Json.write(json, result.toJson());
+    }
+    return 0;
+  }
+
+  @Command(
       name = "decode",
       mixinStandardHelpOptions = true,
       description = "Prefill and decoding of random prompts, with and without skipping.",

@@ -86,13 +86,13 @@ public record PruningReport(
 
     /** Returns the layer with the loss that running it gave, in place of an estimate. */
     Layer withLoss(double newLoss) {
-      double norm = loss.orElseThrow() / relativeLoss.orElseThrow();
+      double relative = relativeLoss.orElseThrow();
       return new Layer(
           layer,
           retained,
           dropped,
           OptionalDouble.of(newLoss),
-          OptionalDouble.of(newLoss / norm),
+          OptionalDouble.of(relative == 0 ? 0 : newLoss * relative / loss.orElseThrow()),
           exact,
           losses,
           truncatedTokens,

@@ -8,6 +8,7 @@ import java.util.Collection;
 import java.util.List;
 import java.util.concurrent.Executor;
 import java.util.function.Supplier;
+import java.util.stream.Stream;
 
 /**
  * NAEE's search for the subset with the least reconstruction loss (arXiv 2402.14800, section 3.2,
@@ -24,6 +25,10 @@ final class ReconstructionSearch implements PruningMethod {
           PruningMethod.leaveOneOut());
 
   private static final int RANDOM_STARTS = 2;
+
+  private static final int ROUNDS = 2;
+
+  private static final int DISTURBANCES = 6;
 
   /** Subsets that one task looks at. */
   private static final int SUBSETS_PER_TASK = 256;
@@ -87,7 +92,10 @@ final class ReconstructionSearch implements PruningMethod {
     return Tasks.run(executor, tasks).stream().flatMap(List::stream).sorted().toList();
   }
 
-  /** Backward elimination and other methods' choices, each followed by exchanges of pairs. */
+  /**
+   * Backward elimination and other methods' choices, each followed by exchanges of pairs; then some
+   * random exchanges in the best subset so far, followed by the same, where a descent is cheap.
+   */
   private static List<SubsetLoss> descend(
       LayerCalibration layer, ExpertGroups groups, int retained, long seed, Executor executor) {
     List<Supplier<List<SubsetLoss>>> tasks = new ArrayList<>();
@@ -104,8 +112,27 @@ final class ReconstructionSearch implements PruningMethod {
       tasks.add(
           () -> descendFrom(layer, groups, PruningMethod.random().choose(layer, retained, drawn)));
     }
-    return Tasks.run(executor, tasks).stream()
-        .flatMap(List::stream)
+    List<SubsetLoss> best = bestTwo(List.of(), Tasks.run(executor, tasks));
+    int rounds = layer.routing().weighting().isPresent() ? ROUNDS : 0;
+    for (int round = 0; round < rounds; round++) {
+      List<Integer> start = best.get(0).dropped();
+      tasks.clear();
+      for (int i = 0; i < DISTURBANCES; i++) {
+        int exchanges = 2 + i % 2;
+        long drawn = seed * ROUNDS * DISTURBANCES + round * DISTURBANCES + i;
+        tasks.add(
+            () -> {
+              SubsetDescent descent = new SubsetDescent(layer, groups);
+              return descent.descend(descent.disturb(start, exchanges, drawn));
+            });
+      }
+      best = bestTwo(best, Tasks.run(executor, tasks));
+    }
+    return best;
+  }
+
+  private static List<SubsetLoss> bestTwo(List<SubsetLoss> known, List<List<SubsetLoss>> found) {
+    return Stream.concat(known.stream(), found.stream().flatMap(List::stream))
         .sorted()
         .distinct()
         .limit(2)

@@ -1,9 +1,11 @@
 package io.winnow.pruning;
 
+import com.google.common.hash.Hashing;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
@@ -68,6 +70,22 @@ final class SubsetDescent {
       }
       current = next;
     }
+  }
+
+  /** Exchanges some experts by lot. */
+  List<Integer> disturb(List<Integer> dropped, int exchanges, long seed) {
+    Random random = new Random(Hashing.murmur3_128().hashLong(seed).asLong());
+    List<Integer> disturbed = dropped;
+    for (int i = 0; i < exchanges; i++) {
+      int restore = disturbed.get(random.nextInt(disturbed.size()));
+      List<Integer> kept =
+          layer.others(disturbed).stream()
+              .filter(expert -> groups.together(expert, restore))
+              .toList();
+      int drop = kept.get(random.nextInt(kept.size()));
+      disturbed = new Move(drop, restore, 0).from(disturbed);
+    }
+    return disturbed;
   }
 
   private List<Move> exchanges(MoveLosses losses, List<Integer> dropped) {
