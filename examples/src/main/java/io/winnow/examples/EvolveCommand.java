@@ -12,6 +12,7 @@ import io.winnow.core.decoder.MergeTraining;
 import io.winnow.core.decoder.MoeModels;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningPlan;
+import io.winnow.pruning.PruningReport;
 import io.winnow.pruning.evolve.EvolutionReport;
 import io.winnow.pruning.evolve.EvolutionarySearch;
 import io.winnow.pruning.evolve.Fitness;
@@ -256,17 +257,15 @@ final class EvolveCommand implements Callable<Integer> {
   }
 
   private List<Individual> start(Model loaded, SearchSpace space, EvolutionTask measured) {
-    if (space.groups() < space.layers().size()
-        || retain < MoeModel.of(loaded).moeLayers().get(0).routing().topK()) {
-      return List.of(); // NAEE chooses for each layer alone, and not fewer than a token selects.
+    if (retain < MoeModel.of(loaded).moeLayers().get(0).routing().topK()) {
+      return List.of(); // NAEE retains at least as many as a token selects.
     }
-    return List.of(
-        space.individual(
-            ExpertPruner.builder()
-                .optProgress(new ConsoleProgress())
-                .build()
-                .search(loaded, measured.calibration(), retain)
-                .plan()));
+    PruningReport naee =
+        ExpertPruner.builder()
+            .optProgress(new ConsoleProgress())
+            .build()
+            .search(loaded, measured.calibration(), retain);
+    return space.individual(naee).stream().toList();
   }
 
   /** Trains the merge of the best pruned individual, in float32, each layer for itself. */

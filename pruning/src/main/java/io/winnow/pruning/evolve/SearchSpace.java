@@ -11,12 +11,18 @@ import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
 import io.winnow.core.RetainedExperts;
 import io.winnow.pruning.PruningPlan;
+import io.winnow.pruning.PruningReport;
+import io.winnow.pruning.SubsetLoss;
 import java.io.Serializable;
 import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 import java.util.TreeSet;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -208,6 +214,70 @@ public record SearchSpace(List<Integer> layers, int groups, int numExperts, int 
       }
     }
     return new Individual(merges, topK);
+  }
+
+  /**
+   * Returns the individual that prunes as a report's losses advise: in each group the experts whose
+   * removal loses least, summed over the group's layers, each loss relative to the norm of its
+   * layer's output (NAEE, arXiv 2402.14800, equation 3, for several layers at once). With one layer
+   * per group that is what the report chose. Of equally good choices the one whose dropped experts
+   * come first wins. Empty if the report knows no choice's loss in all layers of a group, as where
+   * there are too many subsets to look at each.
+   *
+   * @throws InvalidInputException if the report is for other layers or another number of experts
+   */
+  public Optional<Individual> individual(PruningReport report) {
+    List<ExpertMerge> merges = new ArrayList<>();
+    for (int group = 0; group < groups; group++) {
+      Map<List<Integer>, Double> sums = new HashMap<>();
+      int inGroup = 0;
+      for (int place = 0; place < layers.size(); place++) {
+        if (group(place) == group) {
+          Map<List<Integer>, Double> losses = relativeLosses(report, layers.get(place));
+          if (inGroup++ == 0) {
+            sums.putAll(losses);
+          } else {
+            sums.keySet().retainAll(losses.keySet());
+            sums.replaceAll((dropped, sum) -> sum + losses.getOrDefault(dropped, 0.0));
+          }
+        }
+      }
+      Optional<SubsetLoss> best =
+          sums.entrySet().stream()
+              .map(entry -> new SubsetLoss(entry.getKey(), entry.getValue()))
+              .min(Comparator.naturalOrder());
+      if (best.isEmpty()) {
+        return Optional.empty();
+      }
+      List<Integer> dropped = best.get().dropped();
+      int[] kept =
+          IntStream.range(0, numExperts).filter(expert -> !dropped.contains(expert)).toArray();
+      require(
+          kept.length == retained,
+          "The report retains %d experts, the search %d in every layer",
+          kept.length,
+          retained);
+      merges.add(ExpertMerge.ofRetained(numExperts, kept));
+    }
+    return Optional.of(new Individual(merges, topK));
+  }
+
+  private static Map<List<Integer>, Double> relativeLosses(PruningReport report, int number) {
+    PruningReport.Layer layer =
+        report.layers().stream()
+            .filter(one -> one.layer() == number)
+            .findFirst()
+            .orElseThrow(
+                () ->
+                    new InvalidInputException(
+                        "The report says nothing about layer "
+                            + number
+                            + " of the search; was it made for another model?"));
+    double loss = layer.loss().orElse(0);
+    double norm = loss > 0 ? loss / layer.relativeLoss().orElse(1) : 1;
+    Map<List<Integer>, Double> losses = new HashMap<>();
+    layer.losses().forEach(one -> losses.put(one.dropped(), one.loss() / norm));
+    return losses;
   }
 
   /**

@@ -9,12 +9,16 @@ import io.winnow.core.ExpertMerge;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Provenance;
 import io.winnow.pruning.PruningPlan;
+import io.winnow.pruning.PruningReport;
+import io.winnow.pruning.SubsetLoss;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.ObjectInputStream;
 import java.io.ObjectOutputStream;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalDouble;
 import java.util.TreeMap;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
@@ -120,6 +124,54 @@ class IndividualTest {
             space.individual(
                 PruningPlan.of(Map.of(0, List.of(0, 2), 2, List.of(0, 2)), PROVENANCE)))
         .isEqualTo(new Individual(List.of(ExpertMerge.ofRetained(3, 0, 2)), 1));
+  }
+
+  @Test
+  void theLossesOfAReportChooseForAllLayersOfAGroup() {
+    PruningReport report =
+        report(
+            layer(0, 10, loss(1, 2), loss(2, 3), loss(0, 9)), // Dropping 1 costs 0.2, 2 costs 0.3.
+            layer(2, 2, loss(0, 1), loss(2, 1.5), loss(1, 1.8))); // 0.75 and 0.9.
+    assertThat(new SearchSpace(List.of(0, 2), 2, 3, 2, 1).individual(report))
+        .hasValue(
+            new Individual(
+                List.of(ExpertMerge.ofRetained(3, 0, 2), ExpertMerge.ofRetained(3, 1, 2)), 1));
+    assertThat(new SearchSpace(List.of(0, 2), 1, 3, 2, 1).individual(report))
+        .hasValue(new Individual(List.of(ExpertMerge.ofRetained(3, 0, 1)), 1));
+  }
+
+  @Test
+  void aReportWithoutACommonChoiceGivesNone() {
+    PruningReport report = report(layer(0, 10, loss(1, 2)), layer(2, 2, loss(0, 1)));
+    assertThat(new SearchSpace(List.of(0, 2), 1, 3, 2, 1).individual(report)).isEmpty();
+    assertThatThrownBy(() -> new SearchSpace(List.of(0, 3), 1, 3, 2, 1).individual(report))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContaining("nothing about layer 3");
+    assertThatThrownBy(() -> new SearchSpace(List.of(0, 2), 2, 3, 1, 1).individual(report))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContaining("retains 2 experts, the search 1");
+  }
+
+  private static PruningReport report(PruningReport.Layer... layers) {
+    return new PruningReport(2, false, 0, 1, List.of(layers), PROVENANCE, Duration.ZERO);
+  }
+
+  private static PruningReport.Layer layer(int number, double norm, SubsetLoss... losses) {
+    double best = losses[0].loss();
+    List<Integer> dropped = losses[0].dropped();
+    return new PruningReport.Layer(
+        number,
+        IntStream.range(0, 3).filter(expert -> !dropped.contains(expert)).boxed().toList(),
+        dropped,
+        OptionalDouble.of(best),
+        OptionalDouble.of(best / norm),
+        true,
+        List.of(losses),
+        Duration.ZERO);
+  }
+
+  private static SubsetLoss loss(int dropped, double loss) {
+    return new SubsetLoss(List.of(dropped), loss);
   }
 
   @Test
