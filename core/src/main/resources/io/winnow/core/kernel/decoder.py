@@ -23,6 +23,31 @@ class M(Module):
   def convert(self: __torch__.M, x: Tensor, device: str, dtype: int) -> Tensor:
     return torch.to(x, torch.device(device), dtype)
 
+  # Whether one of some bytes, as far as a mask shows it, is this code.
+  def contains(self: __torch__.M, data: Tensor, mask: int, code: int) -> bool:
+    return bool(torch.any(torch.eq(torch.bitwise_and(data, mask), code)))
+
+  # FP8 (24 is e4m3) in blocks: bytes [rows * columns] and scales [rows / block_rows, columns / block_columns],
+  # both rounded up -> [rows, columns]. The products are made in float32.
+  def dequantize_fp8(self: __torch__.M, data: Tensor, scales: Tensor, rows: int, columns: int, block_rows: int, block_columns: int, device: str, dtype: int) -> Tensor:
+    codes = torch.view_copy(torch.to(data, torch.device(device), 0), dtype=24)
+    wide = torch.view(torch.to(codes, 6), [rows, columns])
+    factors = torch.narrow(torch.repeat_interleave(scales, block_columns, 1), 1, 0, columns)
+    for i in range(scales.size(0)):
+      count = block_rows
+      if (i + 1) * block_rows > rows:
+        count = rows - i * block_rows
+      part = torch.mul_(torch.narrow(wide, 0, i * block_rows, count), torch.narrow(factors, 0, i, 1))
+    return torch.to(wide, dtype)
+
+  # MXFP4: bytes [rows * columns / 2] of two elements, and a scale for every 32 elements -> [rows, columns].
+  # elements [256, 2]: of each byte; powers [256, 1]: of each scale. 3 is int32.
+  def dequantize_mxfp4(self: __torch__.M, data: Tensor, scales: Tensor, elements: Tensor, powers: Tensor, rows: int, columns: int, device: str, dtype: int) -> Tensor:
+    values = torch.embedding(elements, torch.to(data, torch.device(device), 3))
+    factors = torch.embedding(powers, torch.to(scales, torch.device(device), 3))
+    wide = torch.mul_(torch.view(values, [-1, 32]), factors)
+    return torch.to(torch.view(wide, [rows, columns]), dtype)
+
   # ---- attention ----------------------------------------------------------------------------------
 
   # hidden [N, H] in float32, plus y [N, in] times a transposed weight [in, H] and a factor.
