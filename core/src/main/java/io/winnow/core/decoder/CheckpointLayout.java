@@ -1,15 +1,18 @@
 package io.winnow.core.decoder;
 
+import io.winnow.core.InvalidInputException;
 import io.winnow.core.Routing;
 import io.winnow.core.SoftmaxRouting;
 import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.checkpoint.CheckpointConfig;
 import io.winnow.core.checkpoint.TensorInfo;
+import io.winnow.core.checkpoint.TensorType;
 import io.winnow.core.decoder.Family.ExpertNames;
 import io.winnow.core.kernel.AttentionConfig;
 import io.winnow.core.kernel.AttentionPart;
 import io.winnow.core.kernel.StoredWeight;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
@@ -322,6 +325,18 @@ final class CheckpointLayout {
     return family.names().experts() instanceof ExpertNames.Fused fused ? fused.layout() : null;
   }
 
+  /** Returns the weights of all experts of a layer: fused ones, or those of each. */
+  List<StoredWeight> routedExperts(int layer) {
+    if (layout() != null) {
+      return fusedExperts(layer);
+    }
+    List<StoredWeight> stored = new ArrayList<>();
+    for (int expert = 0; expert < config.experts(); expert++) {
+      Collections.addAll(stored, expert(layer, expert));
+    }
+    return stored;
+  }
+
   /** Returns the weights that hold all experts of a layer; none where each has its own. */
   private List<StoredWeight> fusedExperts(int layer) {
     if (!(family.names().experts() instanceof ExpertNames.Fused fused)) {
@@ -374,6 +389,24 @@ final class CheckpointLayout {
     }
     fusedExperts(layer).forEach(weight -> infos.addAll(weight.tensors()));
     return infos;
+  }
+
+  /**
+   * Returns the type to compute in that needs no conversion: that of the experts, and where they
+   * are quantised, of the embedding.
+   *
+   * @throws InvalidInputException if there are no experts
+   */
+  TensorType computeType() {
+    List<Integer> sparse = config.sparseLayers();
+    if (sparse.isEmpty()) {
+      throw new InvalidInputException(
+          "By config.json of "
+              + checkpoint.folder()
+              + " no layer has experts, so that there is nothing to prune or skip");
+    }
+    StoredWeight expert = expert(sparse.get(0), 0)[0];
+    return expert instanceof StoredWeight.Plain ? expert.values().type() : embedding().type();
   }
 
   /**

@@ -11,8 +11,6 @@ import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
 import io.winnow.core.Telemetry;
 import io.winnow.core.checkpoint.Checkpoint;
-import io.winnow.core.checkpoint.TensorType;
-import io.winnow.core.kernel.StoredWeight;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
@@ -82,6 +80,16 @@ public final class MoeModels {
           "Model '" + model.getName() + "' was not loaded by MoeModels and has no checkpoint");
     }
     new ModelWriter(decoder).write(target, progress);
+  }
+
+  /**
+   * Says what a checkpoint holds and needs. Only {@code config.json} and the headers of the files
+   * are read, and no engine is started.
+   *
+   * @throws InvalidInputException if the folder is no checkpoint of a supported family with experts
+   */
+  public static CheckpointSummary inspect(Path folder) {
+    return CheckpointSummary.of(CheckpointLayout.of(Checkpoint.open(folder)));
   }
 
   /**
@@ -234,17 +242,7 @@ public final class MoeModels {
     }
 
     private static DataType storedType(CheckpointLayout layout) {
-      List<Integer> sparse = layout.config().sparseLayers();
-      if (sparse.isEmpty()) {
-        throw new InvalidInputException(
-            "By config.json of "
-                + layout.checkpoint().folder()
-                + " no layer has experts, so that there is nothing to prune or skip");
-      }
-      StoredWeight expert = layout.expert(sparse.get(0), 0)[0];
-      TensorType stored =
-          expert instanceof StoredWeight.Plain ? expert.values().type() : layout.embedding().type();
-      return switch (stored) {
+      return switch (layout.computeType()) {
         case BF16 -> DataType.BFLOAT16;
         case F16 -> DataType.FLOAT16;
         default -> DataType.FLOAT32;

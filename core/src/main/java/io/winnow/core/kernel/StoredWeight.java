@@ -1,6 +1,7 @@
 package io.winnow.core.kernel;
 
 import io.winnow.core.checkpoint.TensorInfo;
+import java.util.ArrayList;
 import java.util.List;
 
 /**
@@ -56,8 +57,8 @@ public sealed interface StoredWeight {
    * A matrix in MXFP4 (OCP Microscaling Formats 1.0): 32 successive elements of a row are 16 bytes,
    * the lower half of each byte first, and share a power of two.
    *
-   * @param values {@code [rows, columns / 32, 16]}, U8
-   * @param scales {@code [rows, columns / 32]}, U8, the exponent plus 127
+   * @param values {@code [rows, columns / 32, 16]}, U8, or several matrices of that shape
+   * @param scales {@code [rows, columns / 32]}, U8, the exponent plus 127, as many
    */
   record Mxfp4(TensorInfo values, TensorInfo scales) implements StoredWeight {
     /** Elements that have one scale. */
@@ -70,7 +71,10 @@ public sealed interface StoredWeight {
 
     @Override
     public List<Long> shape() {
-      return List.of(values.shape().get(0), values.shape().get(1) * BLOCK);
+      List<Long> blocks = values.shape();
+      List<Long> shape = new ArrayList<>(blocks.subList(0, blocks.size() - 1));
+      shape.set(shape.size() - 1, shape.get(shape.size() - 1) * BLOCK);
+      return List.copyOf(shape);
     }
   }
 }
