@@ -242,12 +242,12 @@ final class CheckpointLayout {
         : plain(family.routerMapping(layer), config.experts(), mappedExperts);
   }
 
-  /** Returns gate, up and down of a layer without experts. */
+  /** Returns gate, up and down of a layer without experts, and their biases if there are some. */
   StoredWeight[] dense(int layer) {
     return feedForward(family.block(layer, ""), config.denseSize());
   }
 
-  /** Returns gate, up and down of the shared experts; null if there are none. */
+  /** Returns the same of the shared experts; null if there are none. */
   StoredWeight @Nullable [] shared(int layer) {
     String name = family.names().shared();
     return name == null || config.sharedSize() == 0
@@ -256,8 +256,22 @@ final class CheckpointLayout {
   }
 
   private StoredWeight[] feedForward(String prefix, long size) {
-    return matrices(
-        prefix + "gate_proj.weight", prefix + "up_proj.weight", prefix + "down_proj.weight", size);
+    List<String> names = List.of("gate_proj.", "up_proj.", "down_proj.");
+    List<StoredWeight> stored = new ArrayList<>();
+    Collections.addAll(
+        stored,
+        matrices(
+            prefix + names.get(0) + "weight",
+            prefix + names.get(1) + "weight",
+            prefix + names.get(2) + "weight",
+            size));
+    if (config.biasedFeedForward()) {
+      for (int i = 0; i < names.size(); i++) {
+        String name = prefix + names.get(i) + "bias";
+        stored.add(new StoredWeight.Plain(plain(name, stored.get(i).shape().get(0))));
+      }
+    }
+    return stored.toArray(StoredWeight[]::new);
   }
 
   private StoredWeight[] matrices(String gate, String up, String down, long size) {

@@ -170,7 +170,7 @@ public record CheckpointSummary(
           sparse(layer);
         } else {
           for (StoredWeight weight : layout.dense(layer)) {
-            add(Part.DENSE_FEED_FORWARD, weight, false, false);
+            add(Part.DENSE_FEED_FORWARD, weight, isBias(weight), false);
           }
         }
       }
@@ -211,7 +211,7 @@ public record CheckpointSummary(
       StoredWeight[] shared = layout.shared(layer);
       if (shared != null) {
         for (StoredWeight weight : shared) {
-          add(Part.SHARED_EXPERTS, weight, false, false);
+          add(Part.SHARED_EXPERTS, weight, isBias(weight), false);
         }
         wide(Part.SHARED_EXPERTS, layout.sharedGate(layer), false);
       }
@@ -220,6 +220,10 @@ public record CheckpointSummary(
         boolean bias = layout.layout() != null && weight.shape().size() == 2;
         add(Part.ROUTED_EXPERTS, weight, bias, true);
       }
+    }
+
+    private static boolean isBias(StoredWeight weight) {
+      return weight.shape().size() == 1;
     }
 
     private void norm(CheckpointLayout.Norm norm) {

@@ -1,6 +1,8 @@
 package io.winnow.core.decoder;
 
 import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDArrays;
+import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.util.Progress;
@@ -204,9 +206,12 @@ final class DecoderReader {
   /** Reads an expert of three matrices, or one that the layout cuts out of fused columns. */
   private SparseMoe.Expert expert(WeightReader reader, StoredWeight[] stored) {
     ExpertNames.Layout cut = layout.layout();
-    if (stored.length == 3 || cut == null) {
+    if (stored.length == 3) {
       return new SparseMoe.Expert(
           removable(reader, stored[0]), removable(reader, stored[1]), removable(reader, stored[2]));
+    }
+    if (stored.length == 6) {
+      return biased(reader, stored);
     }
     // Gate and up stay one matrix in memory, as they are in the checkpoint.
     String name = stored[0].values().name();
@@ -225,6 +230,23 @@ final class DecoderReader {
           weight(name, rows.rowView(manager, 0, size)),
           weight(name, rows.rowView(manager, size, 2 * size)),
           down);
+    }
+  }
+
+  /** Reads gate, up and down, and their biases. */
+  private SparseMoe.Expert biased(WeightReader reader, StoredWeight[] stored) {
+    String name = stored[0].values().name();
+    DeviceTensor rows = reader.readJoined(List.of(stored[0], stored[1]));
+    try (DeviceTensor gate = reader.readWide(stored[3].values());
+        DeviceTensor up = reader.readWide(stored[4].values());
+        DeviceTensor down = reader.readWide(stored[5].values());
+        NDArray all = NDArrays.concat(new NDList(gate.array(), up.array(), down.array()), 0)) {
+      // Three dimensions tell the kernel what these are.
+      DeviceTensor biases = DeviceTensor.owning(all.reshape(1, 1, -1)).attach(manager);
+      return new SparseMoe.Expert(
+          weight(name, rows),
+          weight(stored[3].values().name(), biases),
+          removable(reader, stored[2]));
     }
   }
 

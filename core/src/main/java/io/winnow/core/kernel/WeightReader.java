@@ -16,6 +16,7 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -118,6 +119,14 @@ public final class WeightReader implements AutoCloseable {
     }
     tensors.add(DeviceTensor.owning(all));
     return tensors;
+  }
+
+  /** Reads matrices as one of all their rows, which is a copy. */
+  public DeviceTensor readJoined(List<StoredWeight> weights) {
+    DeviceTensor[] parts = weights.stream().map(this::read).toArray(DeviceTensor[]::new);
+    DeviceTensor joined = kernel.module().runForTensor(manager, "join", (Object) parts);
+    Arrays.stream(parts).forEach(DeviceTensor::close);
+    return joined;
   }
 
   private boolean staysInFile(StoredWeight weight) {
