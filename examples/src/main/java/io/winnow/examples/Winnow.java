@@ -34,6 +34,7 @@ import picocli.CommandLine.Command;
     },
     subcommands = {
       DemoCommand.class,
+      InspectCommand.class,
       PruneCommand.class,
       ApplyCommand.class,
       EvolveCommand.class,

@@ -6,14 +6,16 @@ import io.winnow.core.SoftmaxRouting;
 import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.checkpoint.CheckpointConfig;
 import io.winnow.core.checkpoint.TensorInfo;
+import io.winnow.core.checkpoint.TensorType;
 import io.winnow.core.decoder.Family.ExpertNames;
 import io.winnow.core.kernel.AttentionConfig;
 import io.winnow.core.kernel.AttentionPart;
+import io.winnow.core.kernel.StoredWeight;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -28,6 +30,7 @@ final class CheckpointLayout {
   private final Family family;
   private final CheckpointConfig json;
   private final DecoderConfig config;
+  private final Quantization quantization;
   private final @Nullable Integer mappedExperts;
 
   private CheckpointLayout(Checkpoint checkpoint, Family family, @Nullable Integer mappedExperts) {
@@ -38,6 +41,7 @@ final class CheckpointLayout {
         family.section().isEmpty()
             ? checkpoint.config()
             : checkpoint.config().section(family.section());
+    quantization = Quantization.read(checkpoint, json);
     config = family.config().apply(json);
   }
 
@@ -48,17 +52,6 @@ final class CheckpointLayout {
    *     missing or has another shape
    */
   static CheckpointLayout of(Checkpoint checkpoint) {
-    Optional<String> quantized =
-        checkpoint.config().string("quantization_config.quant_method", "quantization_config.type");
-    if (quantized.isPresent()) {
-      throw new InvalidInputException(
-          "The weights in "
-              + checkpoint.folder()
-              + " are quantised by '"
-              + quantized.get()
-              + "' (quantization_config in config.json); weights are read in F32, F16 and BF16."
-              + " Convert the checkpoint to one of these");
-    }
     boolean merged = checkpoint.config().modelType().startsWith(Families.MERGED);
     CheckpointLayout layout =
         new CheckpointLayout(
@@ -102,6 +95,15 @@ final class CheckpointLayout {
     return config;
   }
 
+  Quantization quantization() {
+    return quantization;
+  }
+
+  /** Returns a tensor that is never quantised. */
+  private TensorInfo plain(String name, long... shape) {
+    return Quantization.plain(checkpoint.tensor(name, shape));
+  }
+
   /** A norm's weight, and its bias where there is one. */
   record Norm(TensorInfo weight, @Nullable TensorInfo bias) {}
 
@@ -115,7 +117,7 @@ final class CheckpointLayout {
   }
 
   TensorInfo embedding() {
-    return checkpoint.tensor(family.embedding(), config.vocabularySize(), config.hiddenSize());
+    return plain(family.embedding(), config.vocabularySize(), config.hiddenSize());
   }
 
   Norm finalNorm() {
@@ -124,8 +126,8 @@ final class CheckpointLayout {
 
   private Norm norm(String name) {
     return new Norm(
-        checkpoint.tensor(name, config.hiddenSize()),
-        config.kernel().layerNorm() ? checkpoint.tensor(biasOf(name), config.hiddenSize()) : null);
+        plain(name, config.hiddenSize()),
+        config.kernel().layerNorm() ? plain(biasOf(name), config.hiddenSize()) : null);
   }
 
   private static String biasOf(String weight) {
@@ -135,13 +137,11 @@ final class CheckpointLayout {
   TensorInfo head() {
     return config.tiedHead()
         ? embedding()
-        : checkpoint.tensor(family.head(), config.vocabularySize(), config.hiddenSize());
+        : plain(family.head(), config.vocabularySize(), config.hiddenSize());
   }
 
   @Nullable TensorInfo headBias() {
-    return config.biasedHead()
-        ? checkpoint.tensor(biasOf(family.head()), config.vocabularySize())
-        : null;
+    return config.biasedHead() ? plain(biasOf(family.head()), config.vocabularySize()) : null;
   }
 
   /** Returns the norm before the attention. */
@@ -150,14 +150,20 @@ final class CheckpointLayout {
   }
 
   /** Returns the weights of the attention, the norm's among them. */
-  Map<AttentionPart, TensorInfo> attention(int layer) {
-    Map<AttentionPart, TensorInfo> infos = new EnumMap<>(AttentionPart.class);
+  Map<AttentionPart, StoredWeight> attention(int layer) {
+    Map<AttentionPart, StoredWeight> stored = new EnumMap<>(AttentionPart.class);
     AttentionConfig form = config.attention().apply(layer);
-    infos.put(AttentionPart.NORM, attentionNorm(layer).weight());
+    stored.put(AttentionPart.NORM, new StoredWeight.Plain(attentionNorm(layer).weight()));
     for (AttentionPart part : config.attentionParts()) {
-      infos.put(part, checkpoint.tensor(family.attention(layer, part), shape(form, part)));
+      String name = family.attention(layer, part);
+      long[] shape = shape(form, part);
+      stored.put(
+          part,
+          part.isMatrix()
+              ? quantization.matrix(checkpoint, name, shape[0], shape[1])
+              : new StoredWeight.Plain(plain(name, shape)));
     }
-    return infos;
+    return stored;
   }
 
   private long[] shape(AttentionConfig form, AttentionPart part) {
@@ -198,12 +204,12 @@ final class CheckpointLayout {
   }
 
   TensorInfo router(int layer) {
-    return checkpoint.tensor(family.router(layer), routerExperts(), config.hiddenSize());
+    return plain(family.router(layer), routerExperts(), config.hiddenSize());
   }
 
   @Nullable TensorInfo routerBias(int layer) {
     String name = family.names().routerBias();
-    return name == null ? null : checkpoint.tensor(family.block(layer, name), routerExperts());
+    return name == null ? null : plain(family.block(layer, name), routerExperts());
   }
 
   /** Returns the bias of the selection, {@code [experts]} or {@code [1, experts]}. */
@@ -214,7 +220,9 @@ final class CheckpointLayout {
     }
     TensorInfo info = checkpoint.tensor(family.block(layer, name));
     List<Long> row = List.of(1L, (long) config.experts());
-    return info.shape().equals(row) ? info : checkpoint.tensor(info.name(), config.experts());
+    return info.shape().equals(row)
+        ? Quantization.plain(info)
+        : plain(info.name(), config.experts());
   }
 
   /** Returns n, the rows of the gate, of which a router mapping makes the experts' scores. */
@@ -231,49 +239,61 @@ final class CheckpointLayout {
   @Nullable TensorInfo routerMapping(int layer) {
     return mappedExperts == null
         ? null
-        : checkpoint.tensor(family.routerMapping(layer), config.experts(), mappedExperts);
+        : plain(family.routerMapping(layer), config.experts(), mappedExperts);
   }
 
-  /** Returns gate, up and down of a layer without experts. */
-  TensorInfo[] dense(int layer) {
+  /** Returns gate, up and down of a layer without experts, and their biases if there are some. */
+  StoredWeight[] dense(int layer) {
     return feedForward(family.block(layer, ""), config.denseSize());
   }
 
-  /** Returns gate, up and down of the shared experts; null if there are none. */
-  TensorInfo @Nullable [] shared(int layer) {
+  /** Returns the same of the shared experts; null if there are none. */
+  StoredWeight @Nullable [] shared(int layer) {
     String name = family.names().shared();
     return name == null || config.sharedSize() == 0
         ? null
         : feedForward(family.block(layer, name + "."), config.sharedSize());
   }
 
-  private TensorInfo[] feedForward(String prefix, long size) {
-    return matrices(
-        prefix + "gate_proj.weight", prefix + "up_proj.weight", prefix + "down_proj.weight", size);
+  private StoredWeight[] feedForward(String prefix, long size) {
+    List<String> names = List.of("gate_proj.", "up_proj.", "down_proj.");
+    List<StoredWeight> stored = new ArrayList<>();
+    Collections.addAll(
+        stored,
+        matrices(
+            prefix + names.get(0) + "weight",
+            prefix + names.get(1) + "weight",
+            prefix + names.get(2) + "weight",
+            size));
+    if (config.biasedFeedForward()) {
+      for (int i = 0; i < names.size(); i++) {
+        String name = prefix + names.get(i) + "bias";
+        stored.add(new StoredWeight.Plain(plain(name, stored.get(i).shape().get(0))));
+      }
+    }
+    return stored.toArray(StoredWeight[]::new);
   }
 
-  private TensorInfo[] matrices(String gate, String up, String down, long size) {
+  private StoredWeight[] matrices(String gate, String up, String down, long size) {
     long hidden = config.hiddenSize();
-    return new TensorInfo[] {
-      checkpoint.tensor(gate, size, hidden),
-      checkpoint.tensor(up, size, hidden),
-      checkpoint.tensor(down, hidden, size)
+    return new StoredWeight[] {
+      quantization.matrix(checkpoint, gate, size, hidden),
+      quantization.matrix(checkpoint, up, size, hidden),
+      quantization.matrix(checkpoint, down, hidden, size)
     };
   }
 
   /** Returns what the shared expert's weight is computed by, {@code [1, d]}; null for 1. */
   @Nullable TensorInfo sharedGate(int layer) {
     String name = family.names().sharedGate();
-    return name == null
-        ? null
-        : checkpoint.tensor(family.block(layer, name), 1, config.hiddenSize());
+    return name == null ? null : plain(family.block(layer, name), 1, config.hiddenSize());
   }
 
   /**
-   * Returns an expert's tensors. Single ones, and fused rows: gate, up and down. Fused columns:
-   * gate and up, down, and their biases if there are some.
+   * Returns an expert's weights. Single ones, and fused rows: gate, up and down. Fused columns, and
+   * MXFP4: gate and up, down, and their biases if there are some.
    */
-  TensorInfo[] expert(int layer, int expert) {
+  StoredWeight[] expert(int layer, int expert) {
     long size = config.intermediateSize();
     if (family.names().experts() instanceof ExpertNames.Single single) {
       return matrices(
@@ -282,17 +302,25 @@ final class CheckpointLayout {
           family.expert(layer, single.down(), expert),
           size);
     }
-    List<TensorInfo> slices = new ArrayList<>();
-    for (TensorInfo all : fusedExperts(layer)) {
-      slices.add(part(all, expert, config.experts(), all.shape().subList(1, all.shape().size())));
+    List<StoredWeight> slices = new ArrayList<>();
+    for (StoredWeight all : fusedExperts(layer)) {
+      slices.add(
+          all instanceof StoredWeight.Mxfp4 blocks
+              ? new StoredWeight.Mxfp4(
+                  ofExpert(blocks.values(), expert), ofExpert(blocks.scales(), expert))
+              : new StoredWeight.Plain(ofExpert(all.values(), expert)));
     }
     if (layout() == ExpertNames.Layout.ROWS) {
-      TensorInfo both = slices.remove(0);
+      TensorInfo both = slices.remove(0).values();
       List<Long> half = List.of(size, (long) config.hiddenSize());
-      slices.add(0, part(both, 0, 2, half));
-      slices.add(1, part(both, 1, 2, half));
+      slices.add(0, new StoredWeight.Plain(part(both, 0, 2, half)));
+      slices.add(1, new StoredWeight.Plain(part(both, 1, 2, half)));
     }
-    return slices.toArray(TensorInfo[]::new);
+    return slices.toArray(StoredWeight[]::new);
+  }
+
+  private TensorInfo ofExpert(TensorInfo all, int expert) {
+    return part(all, expert, config.experts(), all.shape().subList(1, all.shape().size()));
   }
 
   private static TensorInfo part(TensorInfo all, int index, int parts, List<Long> shape) {
@@ -311,32 +339,52 @@ final class CheckpointLayout {
     return family.names().experts() instanceof ExpertNames.Fused fused ? fused.layout() : null;
   }
 
-  private List<TensorInfo> fusedExperts(int layer) {
+  /** Returns the weights of all experts of a layer: fused ones, or those of each. */
+  List<StoredWeight> routedExperts(int layer) {
+    if (layout() != null) {
+      return fusedExperts(layer);
+    }
+    List<StoredWeight> stored = new ArrayList<>();
+    for (int expert = 0; expert < config.experts(); expert++) {
+      Collections.addAll(stored, expert(layer, expert));
+    }
+    return stored;
+  }
+
+  /** Returns the weights that hold all experts of a layer; none where each has its own. */
+  private List<StoredWeight> fusedExperts(int layer) {
     if (!(family.names().experts() instanceof ExpertNames.Fused fused)) {
       return List.of();
     }
-    long experts = config.experts();
     long hidden = config.hiddenSize();
     long size = config.intermediateSize();
-    boolean rows = fused.layout() == ExpertNames.Layout.ROWS;
-    List<TensorInfo> infos = new ArrayList<>();
-    infos.add(
-        checkpoint.tensor(
-            family.block(layer, fused.gateUp()),
-            experts,
-            rows ? 2 * size : hidden,
-            rows ? hidden : 2 * size));
-    infos.add(
-        checkpoint.tensor(
-            family.block(layer, fused.down()),
-            experts,
-            rows ? hidden : size,
-            rows ? size : hidden));
+    List<StoredWeight> stored = new ArrayList<>();
+    stored.add(fused(fused.layout(), family.block(layer, fused.gateUp()), 2 * size, hidden));
+    stored.add(fused(fused.layout(), family.block(layer, fused.down()), hidden, size));
     if (fused.gateUpBias() != null && fused.downBias() != null) {
-      infos.add(checkpoint.tensor(family.block(layer, fused.gateUpBias()), experts, 2 * size));
-      infos.add(checkpoint.tensor(family.block(layer, fused.downBias()), experts, hidden));
+      stored.add(
+          new StoredWeight.Plain(
+              plain(family.block(layer, fused.gateUpBias()), config.experts(), 2 * size)));
+      stored.add(
+          new StoredWeight.Plain(
+              plain(family.block(layer, fused.downBias()), config.experts(), hidden)));
     }
-    return infos;
+    return stored;
+  }
+
+  /** Returns all experts' matrices {@code [rows, columns]}, which may be stored transposed. */
+  private StoredWeight fused(ExpertNames.Layout layout, String name, long rows, long columns) {
+    long experts = config.experts();
+    // The blocks are those of gpt-oss; what alternates are rows in them.
+    if (layout == ExpertNames.Layout.ALTERNATING_COLUMNS
+        && quantization.isBlocks(checkpoint, name)) {
+      List<TensorInfo> blocks = Quantization.blocks(checkpoint, name, experts, rows, columns);
+      return new StoredWeight.Mxfp4(blocks.get(0), blocks.get(1));
+    }
+    return new StoredWeight.Plain(
+        layout == ExpertNames.Layout.ROWS
+            ? plain(name, experts, rows, columns)
+            : plain(name, experts, columns, rows));
   }
 
   /** Returns the tensors that hold a row for each expert of a layer. */
@@ -353,8 +401,26 @@ final class CheckpointLayout {
     if (correction != null) {
       infos.add(correction);
     }
-    infos.addAll(fusedExperts(layer));
+    fusedExperts(layer).forEach(weight -> infos.addAll(weight.tensors()));
     return infos;
+  }
+
+  /**
+   * Returns the type to compute in that needs no conversion: that of the experts, and where they
+   * are quantised, of the embedding.
+   *
+   * @throws InvalidInputException if there are no experts
+   */
+  TensorType computeType() {
+    List<Integer> sparse = config.sparseLayers();
+    if (sparse.isEmpty()) {
+      throw new InvalidInputException(
+          "By config.json of "
+              + checkpoint.folder()
+              + " no layer has experts, so that there is nothing to prune or skip");
+    }
+    StoredWeight expert = expert(sparse.get(0), 0)[0];
+    return expert instanceof StoredWeight.Plain ? expert.values().type() : embedding().type();
   }
 
   /**
@@ -362,6 +428,11 @@ final class CheckpointLayout {
    * routing to experts with tensors of their own has no gradient here.
    */
   @Nullable String whyNotTrainable() {
+    if (!quantization.isNone()) {
+      return "Quantised weights ("
+          + quantization.method()
+          + ") are not trained; convert the checkpoint to F32, F16 or BF16 for that";
+    }
     boolean plain =
         routing(null) instanceof SoftmaxRouting
             && layout() == null

@@ -13,6 +13,7 @@ import io.winnow.core.WinnowVersion;
 import io.winnow.core.checkpoint.CheckpointWriter;
 import io.winnow.core.checkpoint.OutputTensor;
 import io.winnow.core.checkpoint.TensorInfo;
+import io.winnow.core.kernel.StoredWeight;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -140,12 +141,12 @@ final class CheckpointSlicer {
           }
           for (int expert = 0; expert < layout.config().experts(); expert++) {
             int place = experts.indexOf(expert);
-            TensorInfo[] old = layout.expert(layer, expert);
+            StoredWeight[] old = layout.expert(layer, expert);
             for (int i = 0; i < old.length; i++) {
               if (place < 0) {
-                dropped.add(old[i].name());
+                old[i].tensors().forEach(info -> dropped.add(info.name()));
               } else {
-                renamed.put(old[i].name(), layout.expert(layer, place)[i].name());
+                renamed.putAll(renamed(old[i], layout.expert(layer, place)[i].values().name()));
               }
             }
           }
@@ -164,6 +165,20 @@ final class CheckpointSlicer {
       }
     }
     return tensors;
+  }
+
+  /**
+   * Returns the names that the tensors of a single expert's weight get, by their present ones.
+   *
+   * @param name the new name of its values
+   */
+  static Map<String, String> renamed(StoredWeight weight, String name) {
+    Map<String, String> names = new HashMap<>();
+    names.put(weight.values().name(), name);
+    if (weight instanceof StoredWeight.Fp8 quantized) {
+      names.put(quantized.scales().name(), Quantization.scalesOf(name));
+    }
+    return names;
   }
 
   /** Returns the experts' rows, which may lie in a single row as columns. */

@@ -14,7 +14,9 @@ import io.winnow.core.checkpoint.CheckpointWriter;
 import io.winnow.core.checkpoint.OutputTensor;
 import io.winnow.core.checkpoint.Segment;
 import io.winnow.core.checkpoint.TensorInfo;
+import io.winnow.core.checkpoint.TensorType;
 import io.winnow.core.kernel.DeviceTensor;
+import io.winnow.core.kernel.StoredWeight;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -180,8 +182,8 @@ final class ModelWriter {
       byRouter.put(layout.router(index).name(), layer);
       replaced.add(layout.family().routerMapping(index));
       for (int expert = 0; expert < layout.config().experts(); expert++) {
-        for (TensorInfo info : layout.expert(index, expert)) {
-          replaced.add(info.name());
+        for (StoredWeight weight : layout.expert(index, expert)) {
+          weight.tensors().forEach(info -> replaced.add(info.name()));
         }
       }
     }
@@ -264,16 +266,21 @@ final class ModelWriter {
     for (int row = 0; row < count; row++) {
       int original = applied == null ? row : MergedExperts.original(applied.merge(), row);
       // The names and types that the new experts have; a layer never has more than it had.
-      TensorInfo[] named = layout.expert(layer.layerIndex(), row);
+      StoredWeight[] named = layout.expert(layer.layerIndex(), row);
       if (original >= 0) {
-        TensorInfo[] sources = layout.expert(layer.layerIndex(), layer.stored().get(original));
+        StoredWeight[] sources = layout.expert(layer.layerIndex(), layer.stored().get(original));
         for (int i = 0; i < sources.length; i++) {
-          OutputTensor changed = trained.get(sources[i].name());
-          tensors.add(
-              changed == null
-                  ? OutputTensor.copyOf(sources[i], named[i].name())
-                  : new OutputTensor(
-                      named[i].name(), changed.type(), changed.shape(), changed.segments()));
+          String name = named[i].values().name();
+          OutputTensor changed = trained.get(sources[i].values().name());
+          if (changed != null) {
+            tensors.add(
+                new OutputTensor(name, changed.type(), changed.shape(), changed.segments()));
+            continue;
+          }
+          Map<String, String> names = CheckpointSlicer.renamed(sources[i], name);
+          for (TensorInfo info : sources[i].tensors()) {
+            tensors.add(OutputTensor.copyOf(info, names.getOrDefault(info.name(), name)));
+          }
         }
       } else if (applied != null) {
         tensors.add(merged(scratch, named[0], applied.weights().gate().get(row)));
@@ -283,11 +290,13 @@ final class ModelWriter {
     }
   }
 
-  private OutputTensor merged(NDManager scratch, TensorInfo named, DeviceTensor tensor) {
-    ByteBuffer bytes =
-        decoder.runtime().fusedKernel().bytes(scratch, named.name(), tensor, named.type());
-    return new OutputTensor(
-        named.name(), named.type(), named.shape(), List.of(new Segment.BufferSegment(bytes)));
+  private OutputTensor merged(NDManager scratch, StoredWeight like, DeviceTensor tensor) {
+    String name = like.values().name();
+    // What is computed is not quantised anew; its type tells the reader so.
+    TensorType type =
+        like instanceof StoredWeight.Plain ? like.values().type() : layout.embedding().type();
+    ByteBuffer bytes = decoder.runtime().fusedKernel().bytes(scratch, name, tensor, type);
+    return new OutputTensor(name, type, like.shape(), List.of(new Segment.BufferSegment(bytes)));
   }
 
   private JsonObject config(@Nullable Provenance provenance, boolean trained) {
