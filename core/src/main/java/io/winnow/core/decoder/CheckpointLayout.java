@@ -16,6 +16,8 @@ import java.util.Collections;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -26,12 +28,18 @@ final class CheckpointLayout {
   /** The field of config.json that says how many rows the gate of a merged checkpoint has. */
   private static final String ROUTER_EXPERTS = "winnow.router_experts";
 
+  /** The field of config.json that counts the experts of each layer that has some. */
+  private static final String EXPERTS_PER_LAYER = "winnow.experts_per_layer";
+
   private final Checkpoint checkpoint;
   private final Family family;
   private final CheckpointConfig json;
   private final DecoderConfig config;
   private final Quantization quantization;
   private final @Nullable Integer mappedExperts;
+
+  /** By layer the number of its experts, where layers differ; else empty. */
+  private final Map<Integer, Integer> expertsOfLayers = new TreeMap<>();
 
   private CheckpointLayout(Checkpoint checkpoint, Family family, @Nullable Integer mappedExperts) {
     this.checkpoint = checkpoint;
@@ -43,6 +51,38 @@ final class CheckpointLayout {
             : checkpoint.config().section(family.section());
     quantization = Quantization.read(checkpoint, json);
     config = family.config().apply(json);
+    if (isOurs(checkpoint)) {
+      readExpertsOfLayers();
+    }
+  }
+
+  private static boolean isOurs(Checkpoint checkpoint) {
+    return checkpoint.config().modelType().startsWith(Families.OURS);
+  }
+
+  private void readExpertsOfLayers() {
+    Optional<List<Integer>> counts = checkpoint.config().ints(EXPERTS_PER_LAYER);
+    if (counts.isEmpty()) {
+      return;
+    }
+    List<Integer> sparse = config.sparseLayers();
+    if (counts.get().size() != sparse.size()) {
+      throw new InvalidInputException(
+          String.format(
+              "'%s' in config.json of %s has %d numbers, for %d layers with experts; the file is"
+                  + " damaged, write the checkpoint again",
+              EXPERTS_PER_LAYER, checkpoint.folder(), counts.get().size(), sparse.size()));
+    }
+    for (int i = 0; i < sparse.size(); i++) {
+      int count = counts.get().get(i);
+      if (count < 1 || count > config.experts()) {
+        throw new InvalidInputException(
+            String.format(
+                "'%s' in config.json of %s says %d for layer %d; layers have 1 to %d experts",
+                EXPERTS_PER_LAYER, checkpoint.folder(), count, sparse.get(i), config.experts()));
+      }
+      expertsOfLayers.put(sparse.get(i), count);
+    }
   }
 
   /**
@@ -52,13 +92,15 @@ final class CheckpointLayout {
    *     missing or has another shape
    */
   static CheckpointLayout of(Checkpoint checkpoint) {
-    boolean merged = checkpoint.config().modelType().startsWith(Families.MERGED);
+    boolean merged = isOurs(checkpoint) && checkpoint.config().ints(EXPERTS_PER_LAYER).isEmpty();
     CheckpointLayout layout =
         new CheckpointLayout(
             checkpoint,
             Families.of(checkpoint),
             merged ? checkpoint.config().requirePositiveInt(ROUTER_EXPERTS) : null);
-    layout.routing(null);
+    for (int layer : layout.config.sparseLayers()) {
+      layout.routing(layer, null);
+    }
     layout.embedding();
     layout.finalNorm();
     layout.head();
@@ -76,7 +118,7 @@ final class CheckpointLayout {
       layout.correction(layer);
       layout.shared(layer);
       layout.sharedGate(layer);
-      for (int expert = 0; expert < layout.config.experts(); expert++) {
+      for (int expert = 0; expert < layout.experts(layer); expert++) {
         layout.expert(layer, expert);
       }
     }
@@ -110,10 +152,21 @@ final class CheckpointLayout {
   /**
    * Makes a layer's routing.
    *
+   * @param layer a layer with experts
    * @param correction as stored, or null where there is none or it does not matter
    */
-  Routing routing(float @Nullable [] correction) {
-    return family.routing().create(json, config, correction);
+  Routing routing(int layer, float @Nullable [] correction) {
+    return family.routing().create(json, config.withExperts(experts(layer)), correction);
+  }
+
+  /** Returns n, the experts of a layer as stored. */
+  int experts(int layer) {
+    return expertsOfLayers.getOrDefault(layer, config.experts());
+  }
+
+  /** Returns whether layers may have different numbers of experts, so that only we can read it. */
+  boolean isUneven() {
+    return !expertsOfLayers.isEmpty();
   }
 
   TensorInfo embedding() {
@@ -204,12 +257,12 @@ final class CheckpointLayout {
   }
 
   TensorInfo router(int layer) {
-    return plain(family.router(layer), routerExperts(), config.hiddenSize());
+    return plain(family.router(layer), routerExperts(layer), config.hiddenSize());
   }
 
   @Nullable TensorInfo routerBias(int layer) {
     String name = family.names().routerBias();
-    return name == null ? null : plain(family.block(layer, name), routerExperts());
+    return name == null ? null : plain(family.block(layer, name), routerExperts(layer));
   }
 
   /** Returns the bias of the selection, {@code [experts]} or {@code [1, experts]}. */
@@ -219,15 +272,13 @@ final class CheckpointLayout {
       return null;
     }
     TensorInfo info = checkpoint.tensor(family.block(layer, name));
-    List<Long> row = List.of(1L, (long) config.experts());
-    return info.shape().equals(row)
-        ? Quantization.plain(info)
-        : plain(info.name(), config.experts());
+    List<Long> row = List.of(1L, (long) experts(layer));
+    return info.shape().equals(row) ? Quantization.plain(info) : plain(info.name(), experts(layer));
   }
 
   /** Returns n, the rows of the gate, of which a router mapping makes the experts' scores. */
-  int routerExperts() {
-    return mappedExperts == null ? config.experts() : mappedExperts;
+  int routerExperts(int layer) {
+    return mappedExperts == null ? experts(layer) : mappedExperts;
   }
 
   /** Returns whether the checkpoint holds merged experts, and router mappings for them. */
@@ -239,7 +290,7 @@ final class CheckpointLayout {
   @Nullable TensorInfo routerMapping(int layer) {
     return mappedExperts == null
         ? null
-        : plain(family.routerMapping(layer), config.experts(), mappedExperts);
+        : plain(family.routerMapping(layer), experts(layer), mappedExperts);
   }
 
   /** Returns gate, up and down of a layer without experts, and their biases if there are some. */
@@ -307,8 +358,9 @@ final class CheckpointLayout {
       slices.add(
           all instanceof StoredWeight.Mxfp4 blocks
               ? new StoredWeight.Mxfp4(
-                  ofExpert(blocks.values(), expert), ofExpert(blocks.scales(), expert))
-              : new StoredWeight.Plain(ofExpert(all.values(), expert)));
+                  ofExpert(layer, blocks.values(), expert),
+                  ofExpert(layer, blocks.scales(), expert))
+              : new StoredWeight.Plain(ofExpert(layer, all.values(), expert)));
     }
     if (layout() == ExpertNames.Layout.ROWS) {
       TensorInfo both = slices.remove(0).values();
@@ -319,8 +371,8 @@ final class CheckpointLayout {
     return slices.toArray(StoredWeight[]::new);
   }
 
-  private TensorInfo ofExpert(TensorInfo all, int expert) {
-    return part(all, expert, config.experts(), all.shape().subList(1, all.shape().size()));
+  private TensorInfo ofExpert(int layer, TensorInfo all, int expert) {
+    return part(all, expert, experts(layer), all.shape().subList(1, all.shape().size()));
   }
 
   private static TensorInfo part(TensorInfo all, int index, int parts, List<Long> shape) {
@@ -345,7 +397,7 @@ final class CheckpointLayout {
       return fusedExperts(layer);
     }
     List<StoredWeight> stored = new ArrayList<>();
-    for (int expert = 0; expert < config.experts(); expert++) {
+    for (int expert = 0; expert < experts(layer); expert++) {
       Collections.addAll(stored, expert(layer, expert));
     }
     return stored;
@@ -359,22 +411,23 @@ final class CheckpointLayout {
     long hidden = config.hiddenSize();
     long size = config.intermediateSize();
     List<StoredWeight> stored = new ArrayList<>();
-    stored.add(fused(fused.layout(), family.block(layer, fused.gateUp()), 2 * size, hidden));
-    stored.add(fused(fused.layout(), family.block(layer, fused.down()), hidden, size));
+    stored.add(fused(layer, fused.layout(), family.block(layer, fused.gateUp()), 2 * size, hidden));
+    stored.add(fused(layer, fused.layout(), family.block(layer, fused.down()), hidden, size));
     if (fused.gateUpBias() != null && fused.downBias() != null) {
       stored.add(
           new StoredWeight.Plain(
-              plain(family.block(layer, fused.gateUpBias()), config.experts(), 2 * size)));
+              plain(family.block(layer, fused.gateUpBias()), experts(layer), 2 * size)));
       stored.add(
           new StoredWeight.Plain(
-              plain(family.block(layer, fused.downBias()), config.experts(), hidden)));
+              plain(family.block(layer, fused.downBias()), experts(layer), hidden)));
     }
     return stored;
   }
 
   /** Returns all experts' matrices {@code [rows, columns]}, which may be stored transposed. */
-  private StoredWeight fused(ExpertNames.Layout layout, String name, long rows, long columns) {
-    long experts = config.experts();
+  private StoredWeight fused(
+      int layer, ExpertNames.Layout layout, String name, long rows, long columns) {
+    long experts = experts(layer);
     // The blocks are those of gpt-oss; what alternates are rows in them.
     if (layout == ExpertNames.Layout.ALTERNATING_COLUMNS
         && quantization.isBlocks(checkpoint, name)) {
@@ -434,7 +487,7 @@ final class CheckpointLayout {
           + ") are not trained; convert the checkpoint to F32, F16 or BF16 for that";
     }
     boolean plain =
-        routing(null) instanceof SoftmaxRouting
+        routing(config.sparseLayers().get(0), null) instanceof SoftmaxRouting
             && layout() == null
             && family.names().routerBias() == null
             && config.sharedSize() == 0

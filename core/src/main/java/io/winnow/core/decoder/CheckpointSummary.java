@@ -192,7 +192,7 @@ public record CheckpointSummary(
           sparse.size(),
           config.experts(),
           config.topK(),
-          layout.routing(null).groups(),
+          layout.routing(sparse.get(0), null).groups(),
           config.intermediateSize(),
           shared == null ? 0 : config.sharedSize(),
           computeType,
@@ -265,26 +265,37 @@ public record CheckpointSummary(
             switch (entry.getKey()) {
               case OTHER -> 0;
               case EMBEDDING -> config.tiedHead() ? parameters : 0;
-              case ROUTED_EXPERTS -> parameters / config.experts() * config.topK();
+              case ROUTED_EXPERTS ->
+                  parameters / storedExperts() * config.sparseLayers().size() * config.topK();
               default -> parameters;
             };
       }
       return active;
     }
 
+    /** Returns how many experts the layers have together. */
+    private long storedExperts() {
+      return config.sparseLayers().stream().mapToLong(layout::experts).sum();
+    }
+
     private List<Footprint> footprints() {
       int narrow = computeType.bytes();
       int experts = config.experts();
+      long stored = storedExperts();
       List<Footprint> footprints = new ArrayList<>();
       for (int retained = experts; retained >= config.topK(); retained--) {
         if (isPossible(retained)) {
-          int dropped = experts - retained;
+          int most = retained;
+          long dropped =
+              config.sparseLayers().stream()
+                  .mapToLong(layer -> Math.max(0, layout.experts(layer) - most))
+                  .sum();
           footprints.add(
               new Footprint(
                   retained,
-                  all.bytes - ofExperts.bytes / experts * dropped,
-                  all.memory(narrow) - ofExperts.memory(narrow) / experts * dropped,
-                  all.memory(Float.BYTES) - ofExperts.memory(Float.BYTES) / experts * dropped));
+                  all.bytes - ofExperts.bytes / stored * dropped,
+                  all.memory(narrow) - ofExperts.memory(narrow) / stored * dropped,
+                  all.memory(Float.BYTES) - ofExperts.memory(Float.BYTES) / stored * dropped));
         }
       }
       return footprints;
@@ -292,7 +303,10 @@ public record CheckpointSummary(
 
     /** Returns whether the routing allows for this number of experts, as many of each group. */
     private boolean isPossible(int retained) {
-      Routing routing = layout.routing(null);
+      if (layout.isUneven()) {
+        return true;
+      }
+      Routing routing = layout.routing(config.sparseLayers().get(0), null);
       int groups = routing.groups();
       if (groups == 1) {
         return true;

@@ -66,6 +66,30 @@ record DecoderConfig(
     return kernel.hiddenSize();
   }
 
+  /** Returns the same with another number of experts per layer. */
+  DecoderConfig withExperts(int newExperts) {
+    return newExperts == experts
+        ? this
+        : new DecoderConfig(
+            vocabularySize,
+            layers,
+            attention,
+            attentionParts,
+            rotary,
+            temperature,
+            kernel,
+            intermediateSize,
+            newExperts,
+            topK,
+            sharedSize,
+            denseSize,
+            sparse,
+            maxPositions,
+            tiedHead,
+            biasedHead,
+            biasedFeedForward);
+  }
+
   /** Returns the layers that have experts, ascending. */
   List<Integer> sparseLayers() {
     List<Integer> numbers = new ArrayList<>();

@@ -149,7 +149,7 @@ final class DecoderReader {
     TensorInfo gateInfo = layout.router(layer);
     // Float32, so that rounding does not select other experts.
     Weight gate = wide(reader, gateInfo);
-    Routing routing = layout.routing(floats(reader, layout.correction(layer)));
+    Routing routing = layout.routing(layer, floats(reader, layout.correction(layer)));
     float[] bias = floats(reader, layout.routerBias(layer));
     TensorInfo mappingInfo = layout.routerMapping(layer);
     int[] rows = Ints.toArray(stored);
@@ -157,7 +157,7 @@ final class DecoderReader {
       MappedRouting mapping = mapping(reader, mappingInfo, routing).retain(rows);
       return new SparseMoe.Router(routing, gateInfo.name(), gate, bias, mapping);
     }
-    if (rows.length < config.experts()) {
+    if (rows.length < layout.experts(layer)) {
       routing = routing.retain(rows);
       try (Weight full = gate) {
         gate = weight(gateInfo.name(), full.tensor().rows(manager, rows));

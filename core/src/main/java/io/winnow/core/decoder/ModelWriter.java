@@ -3,8 +3,6 @@ package io.winnow.core.decoder;
 import ai.djl.ndarray.NDManager;
 import ai.djl.util.Progress;
 import com.google.common.primitives.Ints;
-import com.google.gson.JsonArray;
-import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.InvalidInputException;
@@ -56,17 +54,13 @@ final class ModelWriter {
     this.decoder = decoder;
     layout = CheckpointLayout.of(decoder.source());
     Set<Integer> topKs = new TreeSet<>();
-    Set<Integer> counts = new TreeSet<>();
     for (SparseMoe layer : decoder.sparseLayers()) {
       MergedExperts.Applied applied = layer.applied();
       topKs.add(applied == null ? layer.routing().topK() : applied.routing().topK());
-      counts.add(applied == null ? layer.numExperts() : applied.merge().retained());
     }
-    if (topKs.size() > 1 || counts.size() > 1) {
+    if (topKs.size() > 1) {
       throw new InvalidInputException(
-          "The layers have different numbers of experts "
-              + counts
-              + " or select different numbers per token "
+          "The layers select different numbers of experts per token "
               + topKs
               + ", which config.json cannot say; give every layer the same");
     }
@@ -82,7 +76,7 @@ final class ModelWriter {
             .write(target, provenance, cutGates(trained), progress);
         return;
       }
-      checkGates();
+      checkEven();
       if (provenance != null) {
         provenance.warnIfOther(layout.checkpoint().digest());
       }
@@ -99,14 +93,21 @@ final class ModelWriter {
     }
   }
 
-  private void checkGates() {
+  private void checkEven() {
+    Set<Integer> counts = new TreeSet<>();
     Set<Integer> rows = new TreeSet<>();
-    decoder.sparseLayers().forEach(layer -> rows.add(gateRows(layer)));
-    if (rows.size() > 1) {
+    for (SparseMoe layer : decoder.sparseLayers()) {
+      MergedExperts.Applied applied = layer.applied();
+      counts.add(applied == null ? layer.numExperts() : applied.merge().retained());
+      rows.add(gateRows(layer));
+    }
+    if (counts.size() > 1 || rows.size() > 1) {
       throw new InvalidInputException(
-          "The layers' gates have different numbers of experts "
+          "The layers have different numbers of experts "
+              + counts
+              + ", or their gates "
               + rows
-              + ", which config.json cannot say; merge layers of the same number");
+              + ", which a merged checkpoint cannot say; merge layers of the same number");
     }
   }
 
@@ -181,7 +182,7 @@ final class ModelWriter {
       int index = layer.layerIndex();
       byRouter.put(layout.router(index).name(), layer);
       replaced.add(layout.family().routerMapping(index));
-      for (int expert = 0; expert < layout.config().experts(); expert++) {
+      for (int expert = 0; expert < layout.experts(index); expert++) {
         for (StoredWeight weight : layout.expert(index, expert)) {
           weight.tensors().forEach(info -> replaced.add(info.name()));
         }
@@ -304,15 +305,7 @@ final class ModelWriter {
     Family family = layout.family();
     SparseMoe first = decoder.sparseLayers().get(0);
     MergedExperts.Applied applied = first.applied();
-    config.addProperty("model_type", Families.MERGED + family.modelType());
-    if (config.get("architectures") instanceof JsonArray architectures) {
-      JsonArray renamed = new JsonArray();
-      for (JsonElement name : architectures) {
-        String text = name.getAsString();
-        renamed.add(text.startsWith("Winnow") ? text : "Winnow" + text);
-      }
-      config.add("architectures", renamed);
-    }
+    CheckpointSlicer.setModelType(config, family, true);
     CheckpointSlicer.setCounts(
         family, config, applied == null ? first.numExperts() : applied.merge().retained(), topK);
     JsonObject winnow = CheckpointSlicer.note(layout, provenance, trained);

@@ -62,12 +62,13 @@ public final class MoeModels {
    * family renormalises, stock loaders read the folder like that of a pruned model. Otherwise it
    * holds the gates as they are, router mappings beside them in float32, and merged experts; only
    * this class reads it, and another {@code model_type} ({@code winnow_} before the family's) makes
-   * other loaders refuse it. A warning is logged, and {@code config.json} says so.
+   * other loaders refuse it. A warning is logged, and {@code config.json} says so. The same holds
+   * where layers have different numbers of experts.
    *
    * @param target a folder that does not exist yet; it appears when it is complete
    * @throws InvalidInputException if the target exists or cannot be written, there is too little
-   *     space, the model was not loaded by this class, or the layers differ in the number of
-   *     experts or the top-k
+   *     space, the model was not loaded by this class, or the layers differ in the top-k, or merge
+   *     into different numbers of experts
    */
   public static void save(Model model, Path target) {
     save(model, target, null);
@@ -96,7 +97,8 @@ public final class MoeModels {
    * Writes a checkpoint with fewer experts, without loading the model.
    *
    * @param source a checkpoint folder
-   * @param retained per decoder layer the experts that stay, ascending; the same number in each
+   * @param retained per decoder layer the experts that stay, ascending. With different numbers in
+   *     them only this class reads the folder, as after {@link #save}
    * @param provenance what to note of their choice
    * @param target a folder that does not exist yet; it appears when it is complete
    * @throws InvalidInputException if the selection does not fit the model, or as in {@link #save}
@@ -233,10 +235,9 @@ public final class MoeModels {
     }
 
     private static Map<Integer, List<Integer>> everything(CheckpointLayout layout) {
-      List<Integer> all = IntStream.range(0, layout.config().experts()).boxed().toList();
       Map<Integer, List<Integer>> selection = new TreeMap<>();
       for (int layer : layout.config().sparseLayers()) {
-        selection.put(layer, all);
+        selection.put(layer, IntStream.range(0, layout.experts(layer)).boxed().toList());
       }
       return selection;
     }
