@@ -3,7 +3,6 @@ package io.winnow.pruning;
 import com.google.common.collect.Iterables;
 import io.winnow.core.InvalidInputException;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.Collection;
 import java.util.List;
 import java.util.concurrent.Executor;
@@ -31,7 +30,7 @@ final class ReconstructionSearch implements PruningMethod {
   private static final int DISTURBANCES = 6;
 
   /** Subsets that one task looks at. */
-  private static final int SUBSETS_PER_TASK = 256;
+  private static final int SUBSETS_PER_TASK = 2048;
 
   private final long subsetLimit;
 
@@ -76,15 +75,13 @@ final class ReconstructionSearch implements PruningMethod {
     for (List<Collection<Integer>> part : Iterables.partition(subsets, SUBSETS_PER_TASK)) {
       tasks.add(
           () -> {
-            LossEvaluator evaluator = new LossEvaluator(layer);
+            List<List<Integer>> dropped =
+                part.stream().map(subset -> subset.stream().sorted().toList()).toList();
+            double[] values =
+                new LossEvaluator(layer).losses(dropped.stream().map(layer::retaining).toList());
             List<SubsetLoss> losses = new ArrayList<>();
-            boolean[] retained = new boolean[layer.numExperts()];
-            for (Collection<Integer> subset : part) {
-              ExpertPruner.checkInterrupt();
-              Arrays.fill(retained, true);
-              subset.forEach(expert -> retained[expert] = false);
-              losses.add(
-                  new SubsetLoss(subset.stream().sorted().toList(), evaluator.loss(retained)));
+            for (int i = 0; i < values.length; i++) {
+              losses.add(new SubsetLoss(dropped.get(i), values[i]));
             }
             return losses;
           });
