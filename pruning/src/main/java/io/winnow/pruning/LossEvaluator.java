@@ -18,6 +18,9 @@ final class LossEvaluator {
   /** Of so many experts every selection has its place in memory. */
   private static final int MEMORY_BITS = 16;
 
+  /** After so many selections that a token may have, its least error counts as none. */
+  private static final int MOST_LOOKS = 50;
+
   private final LayerCalibration layer;
   private final Routing routing;
   private final int topK;
@@ -27,6 +30,7 @@ final class LossEvaluator {
   private final int[] placeOf;
   private int count;
   private long truncated;
+  private int looks;
 
   LossEvaluator(LayerCalibration layer) {
     this.layer = layer;
@@ -109,6 +113,79 @@ final class LossEvaluator {
       }
     }
     return Arrays.stream(sums).mapToDouble(sum -> rounded(sum.sumOfRoots())).toArray();
+  }
+
+  /** What is decided of an expert. */
+  enum Fate {
+    OPEN,
+    KEPT,
+    DROPPED
+  }
+
+  /**
+   * Returns what the loss is at least, if each token has its least error: as if the open experts
+   * were kept or dropped for it alone. Of routings whose weights depend on the selected alone, and
+   * with all experts as candidates.
+   *
+   * @param fates by expert
+   * @param toDrop so many of the open experts must go
+   */
+  double leastLoss(Fate[] fates, int toDrop) {
+    Weighting weighting = routing.weighting().orElseThrow();
+    GroupedSum sum = new GroupedSum(layer.tokensPerGroup());
+    for (TokenBatch batch : layer.batches()) {
+      float[] products = layer.products(batch);
+      for (int token = 0; token < batch.tokens; token++) {
+        looks = 0;
+        sum.add(leastError(batch, products, weighting, token, fates, 0, 0, toDrop));
+      }
+    }
+    return rounded(sum.sumOfRoots());
+  }
+
+  /** Returns the least error where some are selected and those from a place on are not yet. */
+  private double leastError(
+      TokenBatch batch,
+      float[] products,
+      Weighting weighting,
+      int token,
+      Fate[] fates,
+      int from,
+      int selected,
+      int toDrop) {
+    double least = Double.POSITIVE_INFINITY;
+    int found = selected;
+    int droppable = toDrop;
+    for (int place = from; place < batch.candidates; place++) {
+      Fate fate = fates[batch.experts[token * batch.candidates + place]];
+      if (fate == Fate.DROPPED) {
+        continue;
+      }
+      boolean mustStay = fate == Fate.KEPT || droppable == 0;
+      places[found] = place;
+      if (found + 1 == topK) {
+        if (++looks > MOST_LOOKS) {
+          return 0;
+        }
+        least = Math.min(least, Math.max(0, error(batch, products, weighting, token, topK, 0)));
+        if (mustStay || least == 0) {
+          return least;
+        }
+        droppable--;
+      } else if (mustStay) {
+        found++;
+      } else {
+        int next = place + 1;
+        double chosen =
+            leastError(batch, products, weighting, token, fates, next, found + 1, droppable);
+        least = Math.min(least, chosen);
+        if (least == 0) {
+          return 0;
+        }
+        droppable--;
+      }
+    }
+    return least;
   }
 
   private static int bits(boolean[] retained) {

@@ -25,6 +25,7 @@ final class ReconstructionSearch implements PruningMethod {
 
   private static final int RANDOM_STARTS = 2;
 
+  /** Rounds of disturbing the best subset so far, and how often each does so. */
   private static final int ROUNDS = 2;
 
   private static final int DISTURBANCES = 6;
@@ -60,13 +61,15 @@ final class ReconstructionSearch implements PruningMethod {
   public Choice choose(LayerCalibration layer, int retained, long seed, Executor executor) {
     int dropped = layer.numExperts() - retained;
     ExpertGroups groups = ExpertGroups.of(layer.routing(), layer.numExperts());
-    boolean enumerable = groups.choices(dropped) <= subsetLimit;
-    List<SubsetLoss> losses =
-        enumerable
-            ? enumerate(layer, groups.dropping(dropped), executor)
-            : descend(layer, groups, retained, seed, executor);
-    boolean exact = enumerable && layer.candidates() == layer.numExperts();
-    return new Choice(layer.others(losses.get(0).dropped()), exact, losses);
+    if (groups.choices(dropped) <= subsetLimit) {
+      List<SubsetLoss> losses = enumerate(layer, groups.dropping(dropped), executor);
+      boolean exact = layer.candidates() == layer.numExperts();
+      return new Choice(layer.others(losses.get(0).dropped()), exact, losses);
+    }
+    List<SubsetLoss> found = descend(layer, groups, retained, seed, executor);
+    OptimalityProof.Result proof = OptimalityProof.of(layer, found.get(0), subsetLimit);
+    List<SubsetLoss> best = bestTwo(found, List.of(List.of(proof.best())));
+    return new Choice(layer.others(best.get(0).dropped()), proof.proved(), best);
   }
 
   private static List<SubsetLoss> enumerate(
