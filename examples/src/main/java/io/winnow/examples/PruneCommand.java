@@ -9,6 +9,9 @@ import io.winnow.pruning.PruningMethod;
 import io.winnow.pruning.PruningReport;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
+import java.util.concurrent.Executor;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -75,12 +78,23 @@ final class PruneCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws Exception {
+    int cores = Runtime.getRuntime().availableProcessors();
+    ExecutorService executor = Executors.newFixedThreadPool(cores);
+    try {
+      return prune(executor);
+    } finally {
+      executor.shutdown();
+    }
+  }
+
+  private int prune(Executor executor) throws Exception {
     ExpertPruner pruner =
         ExpertPruner.builder()
             .optMethod(methodOf(method))
             .optProgressive(progressive)
             .optSequencesPerGroup(groupSequences)
             .optSeed(calibrationOptions.seed())
+            .optExecutor(executor)
             .optProgress(new ConsoleProgress())
             .build();
     Outputs.requireFile("--report", report, out);

@@ -205,6 +205,11 @@ public final class LayerCalibration {
     return mask;
   }
 
+  /** Returns by expert whether it stays where these are dropped. */
+  boolean[] retaining(List<Integer> dropped) {
+    return mask(others(dropped));
+  }
+
   /** Returns the places that are true, ascending. */
   static int[] places(boolean[] mask) {
     return IntStream.range(0, mask.length).filter(place -> mask[place]).toArray();

@@ -5,6 +5,8 @@ import io.winnow.core.RoutingDecision;
 import io.winnow.core.Weighting;
 import io.winnow.core.Weighting.Divisor;
 import java.util.Arrays;
+import java.util.List;
+import java.util.Optional;
 
 /**
  * Computes losses of subsets of a layer's experts from its calibration. Where a token's candidates
@@ -13,6 +15,12 @@ import java.util.Arrays;
  * <p>Of one thread.
  */
 final class LossEvaluator {
+  /** Of so many experts every selection has its place in memory. */
+  private static final int MEMORY_BITS = 16;
+
+  /** After so many selections that a token may have, its least error counts as none. */
+  private static final int MOST_LOOKS = 50;
+
   private final LayerCalibration layer;
   private final Routing routing;
   private final int topK;
@@ -22,6 +30,7 @@ final class LossEvaluator {
   private final int[] placeOf;
   private int count;
   private long truncated;
+  private int looks;
 
   LossEvaluator(LayerCalibration layer) {
     this.layer = layer;
@@ -64,6 +73,143 @@ final class LossEvaluator {
     return rounded(sum.sumOfRoots());
   }
 
+  /**
+   * Returns the losses of many subsets, each the same as {@link #loss} of it. Where a token's error
+   * depends on its selection alone, each selection is computed once.
+   */
+  double[] losses(List<boolean[]> subsets) {
+    Optional<Weighting> weighting = routing.weighting();
+    if (weighting.isEmpty()
+        || weighting.get().divisor() == Divisor.RETAINED
+        || layer.numExperts() > MEMORY_BITS
+        || layer.candidates() < layer.numExperts()) {
+      return subsets.stream()
+          .mapToDouble(
+              retained -> {
+                ExpertPruner.checkInterrupt();
+                return loss(retained);
+              })
+          .toArray();
+    }
+    int[] masks = subsets.stream().mapToInt(LossEvaluator::bits).toArray();
+    GroupedSum[] sums = new GroupedSum[masks.length];
+    Arrays.setAll(sums, i -> new GroupedSum(layer.tokensPerGroup()));
+    double[] known = new double[1 << layer.numExperts()];
+    int[] knownOf = new int[known.length]; // Which token's the known one is, counted from 1.
+    int counted = 0;
+    for (TokenBatch batch : layer.batches()) {
+      float[] products = layer.products(batch);
+      for (int token = 0; token < batch.tokens; token++) {
+        ExpertPruner.checkInterrupt();
+        counted++;
+        for (int i = 0; i < masks.length; i++) {
+          int selection = selection(batch, token, masks[i]);
+          if (knownOf[selection] != counted) {
+            knownOf[selection] = counted;
+            known[selection] = Math.max(0, error(batch, products, weighting.get(), token, topK, 0));
+          }
+          sums[i].add(known[selection]);
+        }
+      }
+    }
+    return Arrays.stream(sums).mapToDouble(sum -> rounded(sum.sumOfRoots())).toArray();
+  }
+
+  /** What is decided of an expert. */
+  enum Fate {
+    OPEN,
+    KEPT,
+    DROPPED
+  }
+
+  /**
+   * Returns what the loss is at least, if each token has its least error: as if the open experts
+   * were kept or dropped for it alone. Of routings whose weights depend on the selected alone, and
+   * with all experts as candidates.
+   *
+   * @param fates by expert
+   * @param toDrop so many of the open experts must go
+   */
+  double leastLoss(Fate[] fates, int toDrop) {
+    Weighting weighting = routing.weighting().orElseThrow();
+    GroupedSum sum = new GroupedSum(layer.tokensPerGroup());
+    for (TokenBatch batch : layer.batches()) {
+      float[] products = layer.products(batch);
+      for (int token = 0; token < batch.tokens; token++) {
+        looks = 0;
+        sum.add(leastError(batch, products, weighting, token, fates, 0, 0, toDrop));
+      }
+    }
+    return rounded(sum.sumOfRoots());
+  }
+
+  /** Returns the least error where some are selected and those from a place on are not yet. */
+  private double leastError(
+      TokenBatch batch,
+      float[] products,
+      Weighting weighting,
+      int token,
+      Fate[] fates,
+      int from,
+      int selected,
+      int toDrop) {
+    double least = Double.POSITIVE_INFINITY;
+    int found = selected;
+    int droppable = toDrop;
+    for (int place = from; place < batch.candidates; place++) {
+      Fate fate = fates[batch.experts[token * batch.candidates + place]];
+      if (fate == Fate.DROPPED) {
+        continue;
+      }
+      boolean mustStay = fate == Fate.KEPT || droppable == 0;
+      places[found] = place;
+      if (found + 1 == topK) {
+        if (++looks > MOST_LOOKS) {
+          return 0;
+        }
+        least = Math.min(least, Math.max(0, error(batch, products, weighting, token, topK, 0)));
+        if (mustStay || least == 0) {
+          return least;
+        }
+        droppable--;
+      } else if (mustStay) {
+        found++;
+      } else {
+        int next = place + 1;
+        double chosen =
+            leastError(batch, products, weighting, token, fates, next, found + 1, droppable);
+        least = Math.min(least, chosen);
+        if (least == 0) {
+          return 0;
+        }
+        droppable--;
+      }
+    }
+    return least;
+  }
+
+  private static int bits(boolean[] retained) {
+    int bits = 0;
+    for (int expert = 0; expert < retained.length; expert++) {
+      bits |= retained[expert] ? 1 << expert : 0;
+    }
+    return bits;
+  }
+
+  /** Finds the places that a token selects among the experts of a mask; returns them as a mask. */
+  private int selection(TokenBatch batch, int token, int retained) {
+    int first = token * batch.candidates;
+    int selection = 0;
+    int found = 0;
+    for (int place = 0; found < topK; place++) {
+      if ((retained >> batch.experts[first + place] & 1) != 0) {
+        places[found++] = place;
+        selection |= 1 << place;
+      }
+    }
+    return selection;
+  }
+
   /** Returns the norm of the original output. */
   double targetNorm() {
     GroupedSum sum = new GroupedSum(layer.tokensPerGroup());
@@ -99,9 +245,26 @@ final class LossEvaluator {
         places[found++] = place;
       }
     }
-    if (found < topK) {
-      truncated++;
-    } else if (places[topK - 1] == topK - 1
+    truncated += found < topK ? 1 : 0;
+    double mass = weighting.divisor() == Divisor.RETAINED ? mass(batch, token, experts) : 0;
+    return Math.max(0, error(batch, products, weighting, token, found, mass));
+  }
+
+  /**
+   * Returns the squared change of a token that selects the first of {@link #places}.
+   *
+   * @param retainedMass the sum of the masses of all retained experts, if they are divided by it
+   */
+  private double error(
+      TokenBatch batch,
+      float[] products,
+      Weighting weighting,
+      int token,
+      int found,
+      double retainedMass) {
+    int first = token * batch.candidates;
+    if (found == topK
+        && places[topK - 1] == topK - 1
         && !batch.withTarget
         && weighting.divisor() != Divisor.RETAINED) {
       return 0;
@@ -110,7 +273,7 @@ final class LossEvaluator {
     double divisor =
         switch (weighting.divisor()) {
           case NONE -> 1;
-          case RETAINED -> mass(batch, token, experts);
+          case RETAINED -> retainedMass;
           case SELECTED -> {
             double mass = weighting.addend();
             for (int i = 0; i < found; i++) {

@@ -60,7 +60,8 @@ public interface PruningMethod {
   /**
    * Returns NAEE's reconstruction search (arXiv 2402.14800, section 3.2): the subset whose layer
    * output differs least from the original's. Every subset is looked at while there are at most
-   * 20,000, beyond that backward elimination is followed by exchanges of pairs.
+   * 20,000. Beyond that, backward elimination, other methods' choices and random ones are followed
+   * by exchanges of pairs, and branch and bound tries to prove the best of what they lead to.
    */
   static PruningMethod reconstruction() {
     return new ReconstructionSearch(ReconstructionSearch.DEFAULT_SUBSET_LIMIT);
@@ -69,7 +70,8 @@ public interface PruningMethod {
   /**
    * Returns NAEE's reconstruction search with another limit of exact enumeration.
    *
-   * @param subsetLimit the greatest number of subsets to look at one by one
+   * @param subsetLimit the greatest number of subsets to look at one by one, and of branches of a
+   *     proof
    */
   static PruningMethod reconstruction(long subsetLimit) {
     return new ReconstructionSearch(subsetLimit);

@@ -108,8 +108,9 @@ public record PruningReport(
   }
 
   /**
-   * Returns the report as JSON. Layers carry {@code losses} only if every subset was looked at: an
-   * object from dropped experts, ascending and separated by commas, to the loss.
+   * Returns the report as JSON. Layers whose choice is exact carry {@code losses}: an object from
+   * dropped experts, ascending and separated by commas, to the loss; of all subsets, or of the best
+   * two where branch and bound proved the choice.
    */
   public JsonObject toJson() {
     JsonObject json = new JsonObject();

@@ -3,7 +3,6 @@ package io.winnow.pruning;
 import com.google.common.collect.Iterables;
 import io.winnow.core.InvalidInputException;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.Collection;
 import java.util.List;
 import java.util.concurrent.Executor;
@@ -26,12 +25,13 @@ final class ReconstructionSearch implements PruningMethod {
 
   private static final int RANDOM_STARTS = 2;
 
+  /** Rounds of disturbing the best subset so far, and how often each does so. */
   private static final int ROUNDS = 2;
 
   private static final int DISTURBANCES = 6;
 
   /** Subsets that one task looks at. */
-  private static final int SUBSETS_PER_TASK = 256;
+  private static final int SUBSETS_PER_TASK = 2048;
 
   private final long subsetLimit;
 
@@ -61,13 +61,15 @@ final class ReconstructionSearch implements PruningMethod {
   public Choice choose(LayerCalibration layer, int retained, long seed, Executor executor) {
     int dropped = layer.numExperts() - retained;
     ExpertGroups groups = ExpertGroups.of(layer.routing(), layer.numExperts());
-    boolean enumerable = groups.choices(dropped) <= subsetLimit;
-    List<SubsetLoss> losses =
-        enumerable
-            ? enumerate(layer, groups.dropping(dropped), executor)
-            : descend(layer, groups, retained, seed, executor);
-    boolean exact = enumerable && layer.candidates() == layer.numExperts();
-    return new Choice(layer.others(losses.get(0).dropped()), exact, losses);
+    if (groups.choices(dropped) <= subsetLimit) {
+      List<SubsetLoss> losses = enumerate(layer, groups.dropping(dropped), executor);
+      boolean exact = layer.candidates() == layer.numExperts();
+      return new Choice(layer.others(losses.get(0).dropped()), exact, losses);
+    }
+    List<SubsetLoss> found = descend(layer, groups, retained, seed, executor);
+    OptimalityProof.Result proof = OptimalityProof.of(layer, found.get(0), subsetLimit);
+    List<SubsetLoss> best = bestTwo(found, List.of(List.of(proof.best())));
+    return new Choice(layer.others(best.get(0).dropped()), proof.proved(), best);
   }
 
   private static List<SubsetLoss> enumerate(
@@ -76,15 +78,13 @@ final class ReconstructionSearch implements PruningMethod {
     for (List<Collection<Integer>> part : Iterables.partition(subsets, SUBSETS_PER_TASK)) {
       tasks.add(
           () -> {
-            LossEvaluator evaluator = new LossEvaluator(layer);
+            List<List<Integer>> dropped =
+                part.stream().map(subset -> subset.stream().sorted().toList()).toList();
+            double[] values =
+                new LossEvaluator(layer).losses(dropped.stream().map(layer::retaining).toList());
             List<SubsetLoss> losses = new ArrayList<>();
-            boolean[] retained = new boolean[layer.numExperts()];
-            for (Collection<Integer> subset : part) {
-              ExpertPruner.checkInterrupt();
-              Arrays.fill(retained, true);
-              subset.forEach(expert -> retained[expert] = false);
-              losses.add(
-                  new SubsetLoss(subset.stream().sorted().toList(), evaluator.loss(retained)));
+            for (int i = 0; i < values.length; i++) {
+              losses.add(new SubsetLoss(dropped.get(i), values[i]));
             }
             return losses;
           });

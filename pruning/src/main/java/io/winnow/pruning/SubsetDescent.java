@@ -161,9 +161,7 @@ final class SubsetDescent {
 
   private SubsetLoss lossOf(List<Integer> dropped) {
     ExpertPruner.checkInterrupt();
-    boolean[] retained = new boolean[layer.numExperts()];
-    layer.others(dropped).forEach(expert -> retained[expert] = true);
-    return new SubsetLoss(dropped, evaluator.loss(retained));
+    return new SubsetLoss(dropped, evaluator.loss(layer.retaining(dropped)));
   }
 
   private static int[] ints(List<Integer> values) {
