@@ -70,7 +70,7 @@ public final class WeightReader implements AutoCloseable {
 
   /**
    * Reads one weight in the wanted type, otherwise like {@link #read(TensorInfo)}. A quantised one
-   * is computed and takes memory: beside its result, up to three times as much for a moment.
+   * is computed, and takes the memory of its result; other types than bfloat16 twice, for a moment.
    *
    * @throws InvalidInputException if among its numbers is one that is none
    */

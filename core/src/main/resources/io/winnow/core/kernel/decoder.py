@@ -31,25 +31,37 @@ class M(Module):
     return bool(torch.any(torch.eq(torch.bitwise_and(data, mask), code)))
 
   # FP8 (24 is e4m3) in blocks: bytes [rows * columns] and scales [rows / block_rows, columns / block_columns],
-  # both rounded up -> [rows, columns]. The products are made in float32.
+  # both rounded up -> [rows, columns]. The products are made in float32; in parts, since fresh memory costs
+  # more time than the arithmetic.
   def dequantize_fp8(self: __torch__.M, data: Tensor, scales: Tensor, rows: int, columns: int, block_rows: int, block_columns: int, device: str, dtype: int) -> Tensor:
-    codes = torch.view_copy(torch.to(data, torch.device(device), 0), dtype=24)
-    wide = torch.view(torch.to(codes, 6), [rows, columns])
+    y = torch.empty([rows, columns], dtype=dtype, device=torch.device(device))
     factors = torch.narrow(torch.repeat_interleave(scales, block_columns, 1), 1, 0, columns)
     for i in range(scales.size(0)):
+      start = i * block_rows
       count = block_rows
-      if (i + 1) * block_rows > rows:
-        count = rows - i * block_rows
-      part = torch.mul_(torch.narrow(wide, 0, i * block_rows, count), torch.narrow(factors, 0, i, 1))
-    return torch.to(wide, dtype)
+      if start + count > rows:
+        count = rows - start
+      part = torch.to(torch.narrow(data, 0, start * columns, count * columns), torch.device(device), 0)
+      wide = torch.view(torch.to(torch.view_copy(part, dtype=24), 6), [count, columns])
+      torch.copy_(torch.narrow(y, 0, start, count), torch.mul_(wide, torch.narrow(factors, 0, i, 1)))
+    return y
 
   # MXFP4: bytes [rows * columns / 2] of two elements, and a scale for every 32 elements -> [rows, columns].
-  # elements [256, 2]: of each byte; powers [256, 1]: of each scale. 3 is int32.
+  # elements [256, 2]: of each byte; powers [256, 1]: of each scale. 3 is int32. In parts, too.
   def dequantize_mxfp4(self: __torch__.M, data: Tensor, scales: Tensor, elements: Tensor, powers: Tensor, rows: int, columns: int, device: str, dtype: int) -> Tensor:
-    values = torch.embedding(elements, torch.to(data, torch.device(device), 3))
-    factors = torch.embedding(powers, torch.to(scales, torch.device(device), 3))
-    wide = torch.mul_(torch.view(values, [-1, 32]), factors)
-    return torch.to(torch.view(wide, [rows, columns]), dtype)
+    y = torch.empty([rows, columns], dtype=dtype, device=torch.device(device))
+    step = 1 + 1000000 // columns
+    start = 0
+    while start < rows:
+      count = step
+      if start + count > rows:
+        count = rows - start
+      part = torch.to(torch.narrow(data, 0, start * columns // 2, count * columns // 2), torch.device(device), 3)
+      part_scales = torch.to(torch.narrow(scales, 0, start * columns // 32, count * columns // 32), torch.device(device), 3)
+      wide = torch.mul_(torch.view(torch.embedding(elements, part), [-1, 32]), torch.embedding(powers, part_scales))
+      torch.copy_(torch.narrow(y, 0, start, count), torch.view(wide, [count, columns]))
+      start = start + count
+    return y
 
   # ---- attention ----------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import java.nio.ByteOrder;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import java.util.Random;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -138,24 +139,29 @@ class DequantizationTest {
     }
   }
 
+  /** Of a million elements and some more, which are computed in parts. */
   @Test
-  void mxfp4WithSeveralBlocksInARow() {
-    byte[] codes = new byte[2 * 3 * 16];
-    for (int i = 0; i < codes.length; i++) {
-      codes[i] = (byte) (i * 37);
+  void mxfp4WithSeveralBlocksInARowAndManyRows() {
+    int rows = 10_500;
+    byte[] codes = new byte[rows * 3 * 16];
+    byte[] scales = new byte[rows * 3];
+    new Random(7).nextBytes(codes);
+    for (int i = 0; i < scales.length; i++) {
+      scales[i] = (byte) (100 + i % 50);
     }
-    byte[] scales = {120, 121, 122, 123, 124, 125};
     Map<String, TensorInfo> tensors =
         write(
-            QuantizedFixtures.bytes("w", TensorType.U8, List.of(2L, 3L, 16L), codes),
-            QuantizedFixtures.bytes("s", TensorType.U8, List.of(2L, 3L), scales));
+            QuantizedFixtures.bytes("w", TensorType.U8, List.of((long) rows, 3L, 16L), codes),
+            QuantizedFixtures.bytes("s", TensorType.U8, List.of((long) rows, 3L), scales));
     float[] read =
         read(new StoredWeight.Mxfp4(tensors.get("w"), tensors.get("s")), DataType.FLOAT32);
+    float[] expected = new float[read.length];
     for (int i = 0; i < read.length; i++) {
       int both = codes[i / 2] & 255;
-      assertThat(read[i])
-          .isEqualTo(QuantizedFixtures.mxfp4(i % 2 == 0 ? both & 15 : both >> 4, scales[i / 32]));
+      int code = i % 2 == 0 ? both & 15 : both >> 4;
+      expected[i] = QuantizedFixtures.mxfp4(code, scales[i / 32] & 255);
     }
+    assertThat(read).isEqualTo(expected);
   }
 
   @ParameterizedTest
