@@ -9,6 +9,8 @@ import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
+import io.winnow.core.RoutingDecision;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -44,23 +46,100 @@ final class CalibrationPass {
       NDArray hidden,
       boolean withOutputs,
       float @Nullable [] target) {
-    float[] logits;
-    try (NDArray array = layer.routerLogits(hidden)) {
-      logits = array.toFloatArray();
+    float[] logits = logits(layer, hidden);
+    float[] products = null;
+    if (withOutputs) {
+      int vectors = layer.numExperts() + (target == null ? 0 : 1);
+      int step = (int) Math.max(32, OUTPUT_BYTES / (4L * vectors * hidden.getShape().get(1)));
+      if (!hidden.getDevice().isGpu()) {
+        step = Math.min(step, CPU_TOKENS);
+      }
+      products = products(layer, hidden, target, step, outputs -> {});
     }
-    float[] products = withOutputs ? products(layer, hidden, target) : null;
     calibration.add(logits, products, target != null);
   }
 
-  private static float[] products(MoeLayerView layer, NDArray hidden, float @Nullable [] target) {
+  /**
+   * What a batch of tokens shows of a layer, for {@link LayerCalibration#add}.
+   *
+   * @param logits {@code [tokens, experts]}
+   * @param products as {@link LayerCalibration} keeps them
+   */
+  record Measured(float[] logits, float[] products) {}
+
+  /**
+   * Measures a batch of tokens, and adds up the layer's output of the same experts' outputs.
+   *
+   * @param step about how many tokens' outputs of all experts may exist at the same time
+   * @param output is given the weighted sum {@code [tokens, hiddenSize]}, owned by the manager of
+   *     {@code hidden}
+   */
+  static Measured measure(MoeLayerView layer, NDArray hidden, int step, Consumer<NDArray> output) {
+    float[] logits = logits(layer, hidden);
+    RoutingDecision decision = layer.routing().route(logits, layer.numExperts());
+    try (NDManager scratch = hidden.getManager().newSubManager()) {
+      NDList parts = new NDList();
+      float[] products =
+          products(
+              layer,
+              hidden,
+              null,
+              step,
+              outputs -> parts.add(weightedSum(scratch, outputs, decision, tokens(parts))));
+      NDArray sum = parts.size() == 1 ? parts.head() : NDArrays.concat(parts, 0);
+      sum.attach(hidden.getManager());
+      output.accept(sum);
+      return new Measured(logits, products);
+    }
+  }
+
+  private static int tokens(NDList parts) {
+    return parts.stream().mapToInt(part -> (int) part.getShape().get(0)).sum();
+  }
+
+  /**
+   * Adds up experts' outputs by a routing decision, of which {@code first} is their first token.
+   */
+  private static NDArray weightedSum(
+      NDManager manager, NDList outputs, RoutingDecision decision, int first) {
+    int tokens = (int) outputs.head().getShape().get(0);
+    float[][] weights = new float[outputs.size()][tokens];
+    for (int token = 0; token < tokens; token++) {
+      for (int rank = 0; rank < decision.topK(); rank++) {
+        weights[decision.expert(first + token, rank)][token] = decision.weight(first + token, rank);
+      }
+    }
+    NDArray sum = manager.zeros(outputs.head().getShape());
+    for (int expert = 0; expert < weights.length; expert++) {
+      try (NDArray column = manager.create(weights[expert], new Shape(tokens, 1));
+          NDArray weighted = column.mul(outputs.get(expert))) {
+        sum.addi(weighted);
+      }
+    }
+    return sum;
+  }
+
+  static float[] logits(MoeLayerView layer, NDArray hidden) {
+    try (NDArray array = layer.routerLogits(hidden)) {
+      return array.toFloatArray();
+    }
+  }
+
+  /**
+   * Computes the inner products, some tokens at a time.
+   *
+   * @param observer is shown every expert's output, and then the target, for each step of tokens
+   */
+  private static float[] products(
+      MoeLayerView layer,
+      NDArray hidden,
+      float @Nullable [] target,
+      int step,
+      Consumer<NDList> observer) {
     int tokens = (int) hidden.getShape().get(0);
     int width = (int) hidden.getShape().get(1);
     int vectors = layer.numExperts() + (target == null ? 0 : 1);
     float[] products = new float[Math.multiplyExact(tokens, vectors * (vectors + 1) / 2)];
-    int step = (int) Math.max(32, OUTPUT_BYTES / (4L * vectors * width));
-    if (!hidden.getDevice().isGpu()) {
-      step = Math.min(step, CPU_TOKENS);
-    }
     int place = 0;
     for (int from = 0; from < tokens; from += step) {
       int to = Math.min(tokens, from + step);
@@ -78,6 +157,7 @@ final class CalibrationPass {
           outputs.add(scratch.create(part, new Shape(to - from, width)));
         }
         place = multiply(layer, scratch, outputs, products, place);
+        observer.accept(outputs);
       }
     }
     return products;

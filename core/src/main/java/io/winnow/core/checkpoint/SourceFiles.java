@@ -51,6 +51,28 @@ final class SourceFiles implements AutoCloseable {
     }
   }
 
+  /**
+   * Reads bytes and forgets them, so that the system has them in memory.
+   *
+   * @param buffer what to read into
+   */
+  void touch(Path file, long offset, long length, ByteBuffer buffer) {
+    try {
+      FileChannel channel = channel(file);
+      long done = 0;
+      while (done < length) {
+        buffer.clear().limit((int) Math.min(buffer.capacity(), length - done));
+        int read = channel.read(buffer, offset + done);
+        if (read <= 0) {
+          return;
+        }
+        done += read;
+      }
+    } catch (IOException e) {
+      throw FileErrors.translate("read", file, e);
+    }
+  }
+
   private FileChannel channel(Path file) throws IOException {
     FileChannel channel = channels.get(file);
     if (channel == null) {

@@ -357,6 +357,37 @@ final class CheckpointLayout {
     return infos;
   }
 
+  /** Returns everything that computing one layer reads, as it lies in the files. */
+  List<TensorInfo> layerTensors(int layer) {
+    List<TensorInfo> infos = new ArrayList<>(attention(layer).values());
+    for (Norm norm : List.of(attentionNorm(layer), moeNorm(layer))) {
+      infos.add(norm.weight());
+      if (norm.bias() != null) {
+        infos.add(norm.bias());
+      }
+    }
+    if (!config.sparse().test(layer)) {
+      infos.addAll(List.of(dense(layer)));
+      return infos;
+    }
+    infos.add(router(layer));
+    infos.addAll(expertRows(layer));
+    if (layout() == null) {
+      for (int expert = 0; expert < config.experts(); expert++) {
+        infos.addAll(List.of(expert(layer, expert)));
+      }
+    }
+    TensorInfo[] shared = shared(layer);
+    if (shared != null) {
+      infos.addAll(List.of(shared));
+    }
+    TensorInfo sharedGate = sharedGate(layer);
+    if (sharedGate != null) {
+      infos.add(sharedGate);
+    }
+    return infos.stream().distinct().toList();
+  }
+
   /**
    * Returns why the weights cannot be trained, or null if they can: what is not plain softmax
    * routing to experts with tensors of their own has no gradient here.

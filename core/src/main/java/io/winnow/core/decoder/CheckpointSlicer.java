@@ -111,19 +111,33 @@ final class CheckpointSlicer {
       @Nullable Provenance provenance,
       Map<String, OutputTensor> trained,
       @Nullable Progress progress) {
-    checkUniform();
     if (provenance != null) {
       provenance.warnIfOther(layout.checkpoint().digest());
     }
-    CheckpointWriter.Builder writer =
-        CheckpointWriter.builder(layout.checkpoint())
-            .setTarget(target)
-            .setConfig(config(provenance, !trained.isEmpty()))
-            .setTensors(tensors(trained));
+    CheckpointWriter.Builder writer = writer(target, provenance, trained);
     if (progress != null) {
       writer.optProgress(progress);
     }
     writer.write();
+  }
+
+  /** Returns what writes the source's tensors to {@code target}. */
+  CheckpointWriter.Builder writer(Path target, @Nullable Provenance provenance) {
+    return writer(target, provenance, Map.of());
+  }
+
+  private CheckpointWriter.Builder writer(
+      Path target, @Nullable Provenance provenance, Map<String, OutputTensor> trained) {
+    checkUniform();
+    return CheckpointWriter.builder(layout.checkpoint())
+        .setTarget(target)
+        .setConfig(config(provenance, !trained.isEmpty()))
+        .setTensors(tensors(trained));
+  }
+
+  /** Returns the tensors in their order, as the source has them. */
+  List<OutputTensor> tensors() {
+    return tensors(Map.of());
   }
 
   private List<OutputTensor> tensors(Map<String, OutputTensor> trained) {
