@@ -1,5 +1,6 @@
 package io.winnow.examples;
 
+import ai.djl.Device;
 import ai.djl.Model;
 import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
@@ -7,8 +8,11 @@ import io.winnow.core.decoder.MoeModels;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningMethod;
 import io.winnow.pruning.PruningReport;
+import java.io.IOException;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -73,37 +77,64 @@ final class PruneCommand implements Callable<Integer> {
       description = "plan to write, for 'winnow apply'")
   private @Nullable Path plan;
 
+  @Mixin private StreamOptions streamOptions;
+
   @Override
   public Integer call() throws Exception {
-    ExpertPruner pruner =
+    ExpertPruner.Builder builder =
         ExpertPruner.builder()
             .optMethod(methodOf(method))
             .optProgressive(progressive)
             .optSequencesPerGroup(groupSequences)
             .optSeed(calibrationOptions.seed())
-            .optProgress(new ConsoleProgress())
-            .build();
+            .optMemory(streamOptions.memoryBytes())
+            .optProgress(new ConsoleProgress());
     Outputs.requireFile("--report", report, out);
     Outputs.requireFile("--plan", plan, out);
     Outputs.requireDifferent("--report", report, "--plan", plan);
     ModelLimits limits = model.check();
-    Outputs.requireNewCheckpoint("--out", out, model.folder());
+    boolean streaming = streamOptions.isWanted(model, progressive);
+    Device[] devices = streamOptions.devices(model);
+    if (!streaming) {
+      Outputs.requireNewCheckpoint("--out", out, model.folder());
+    }
     limits.checkRetain(retain);
     Calibration calibration = calibrationOptions.read(model, limits);
-    try (Model loaded = model.load()) {
-      System.err.println("Calibrating on " + calibration.description());
-      PruningReport result = pruner.pruneInPlace(loaded, calibration, retain);
-      MoeModels.save(loaded, out, new ConsoleProgress());
-      if (report != null) {
-        result.write(report);
+    System.err.println("Calibrating on " + calibration.description());
+    if (!streaming) {
+      try (Model loaded = model.load()) {
+        PruningReport result = builder.build().pruneInPlace(loaded, calibration, retain);
+        MoeModels.save(loaded, out, new ConsoleProgress());
+        finish(result);
       }
-      if (plan != null) {
-        result.plan().write(plan);
+      return 0;
+    }
+    // A thread for each device, and one that reads ahead.
+    ExecutorService executor = Executors.newFixedThreadPool(devices.length + 1);
+    try {
+      ExpertPruner pruner = builder.optDevices(devices).optExecutor(executor).build();
+      if (streamOptions.isDryRun()) {
+        System.out.print(
+            StreamOptions.table(
+                pruner.estimateCheckpoint(model.folder(), calibration, retain, out)));
+      } else {
+        finish(pruner.pruneCheckpoint(model.folder(), calibration, retain, out));
       }
-      System.out.print(ReportTable.of(result));
-      System.out.println("Written to " + out);
+    } finally {
+      executor.shutdownNow();
     }
     return 0;
+  }
+
+  private void finish(PruningReport result) throws IOException {
+    if (report != null) {
+      result.write(report);
+    }
+    if (plan != null) {
+      result.plan().write(plan);
+    }
+    System.out.print(ReportTable.of(result));
+    System.out.println("Written to " + out);
   }
 
   private static PruningMethod methodOf(String name) {

@@ -240,7 +240,7 @@ public final class CheckpointWriter {
     try {
       Files.createDirectories(copy.getParent());
       try (FileChannel channel = create(copy)) {
-        sources.transfer(file.path(), 0, file.length(), channel, progress);
+        sources.transfer(file.path(), 0, file.length(), copy, channel, progress);
         channel.force(true);
       }
     } catch (IOException e) {

@@ -139,7 +139,7 @@ record SafetensorsLayout(String header, ImmutableList<OutputTensor> tensors) {
       throws IOException {
     for (Segment segment : tensor.segments()) {
       if (segment instanceof FileSegment part) {
-        sources.transfer(part.file(), part.offset(), part.length(), channel, progress);
+        sources.transfer(part.file(), part.offset(), part.length(), file, channel, progress);
       } else if (segment instanceof BufferSegment part) {
         writeFully(file, channel, part.data(), progress);
       }

@@ -17,8 +17,13 @@ final class SourceFiles implements AutoCloseable {
 
   private final Map<Path, FileChannel> channels = new HashMap<>();
 
-  /** Copies bytes to the target's end, without passing through the heap. */
-  void transfer(Path file, long offset, long length, FileChannel target, LongConsumer progress) {
+  /**
+   * Copies bytes to where a channel stands, without passing through the heap.
+   *
+   * @param copy the channel's file, for messages
+   */
+  void transfer(
+      Path file, long offset, long length, Path copy, FileChannel target, LongConsumer progress) {
     long done = 0;
     try {
       FileChannel source = channel(file);
@@ -38,7 +43,7 @@ final class SourceFiles implements AutoCloseable {
         progress.accept(copied);
       }
     } catch (IOException e) {
-      throw FileErrors.translate("copy", file, e);
+      throw FileErrors.translate("copy " + file + " to", copy, e);
     }
   }
 
