@@ -6,7 +6,6 @@ import ai.djl.ndarray.NDManager;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
-import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -133,11 +132,10 @@ public interface LayerwiseModel {
      * Writes one layer, and returns when it is on disk.
      *
      * @param retained the experts that stay, ascending; none for a dense layer
-     * @param progress is told the bytes written
      */
-    void write(int layer, List<Integer> retained, LongConsumer progress);
+    void write(int layer, List<Integer> retained);
 
-    /** Notes a layer that an earlier process wrote. */
+    /** Notes a layer that an earlier process wrote; to be called in the order of writing. */
     void recall(int layer, List<Integer> retained);
 
     /**

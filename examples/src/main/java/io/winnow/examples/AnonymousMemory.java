@@ -1,8 +1,5 @@
 package io.winnow.examples;
 
-import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.OptionalLong;
 
 /**
@@ -10,7 +7,6 @@ import java.util.OptionalLong;
  * tells it: what mapped files take is not in it.
  */
 final class AnonymousMemory implements AutoCloseable {
-  private static final Path STATUS = Path.of("/proc/self/status");
   private static final long PAUSE_MILLIS = 50;
 
   private final Thread watcher;
@@ -31,20 +27,12 @@ final class AnonymousMemory implements AutoCloseable {
   private void watch() {
     try {
       while (true) {
-        peak = Math.max(peak, now());
+        peak = Math.max(peak, ResidentMemory.bytes("RssAnon:").orElse(0));
         Thread.sleep(PAUSE_MILLIS);
       }
-    } catch (InterruptedException | IOException e) {
-      // Closed, or not on Linux.
+    } catch (InterruptedException e) {
+      // Closed.
     }
-  }
-
-  private static long now() throws IOException {
-    return Files.readAllLines(STATUS).stream()
-        .filter(line -> line.startsWith("RssAnon:"))
-        .mapToLong(line -> 1024 * Long.parseLong(line.replaceAll("\\D", "")))
-        .findFirst()
-        .orElse(0);
   }
 
   /** Returns the peak so far; empty where it cannot be read. */

@@ -147,6 +147,7 @@ final class CalibrationPass {
         NDArray input = rows(scratch, hidden, from, to);
         NDList outputs = new NDList();
         for (int expert = 0; expert < layer.numExperts(); expert++) {
+          ExpertPruner.checkInterrupt();
           NDArray output = layer.expertOutput(expert, input);
           output.attach(scratch);
           outputs.add(output);

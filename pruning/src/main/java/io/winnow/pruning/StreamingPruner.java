@@ -6,6 +6,7 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.util.Progress;
 import com.google.common.base.Stopwatch;
+import com.google.common.primitives.Ints;
 import com.google.common.util.concurrent.Uninterruptibles;
 import com.google.gson.JsonObject;
 import io.winnow.core.Calibration;
@@ -17,10 +18,13 @@ import io.winnow.core.Provenance;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.WinnowVersion;
 import io.winnow.core.decoder.MoeModels;
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -49,6 +53,7 @@ final class StreamingPruner {
   private final int retained;
   private final Path target;
   private final int lastLayer;
+  private final int stepTokens;
   private final int batchTokens;
 
   /**
@@ -97,11 +102,9 @@ final class StreamingPruner {
       ExpertPruner.check(layer.layer(), layer.numExperts(), layer.routing(), retained);
     }
     lastLayer = layers.get(layers.size() - 1).layer();
-    Integer wanted = options.batchTokens();
-    batchTokens =
-        wanted == null
-            ? (int) Math.max(MIN_TOKENS, options.memoryBytes() / 2 / bytesPerToken())
-            : wanted;
+    stepTokens =
+        Ints.saturatedCast(Math.max(MIN_TOKENS, options.memoryBytes() / 2 / bytesPerToken()));
+    batchTokens = options.batchTokens() == null ? stepTokens : options.batchTokens();
     ExpertPruner.checkMemory(tableBytes(), 1, sequences.tokens());
   }
 
@@ -167,6 +170,14 @@ final class StreamingPruner {
       PruningReport report = report(state);
       state.remove();
       return report;
+    } catch (UncheckedIOException e) {
+      throw new UncheckedIOException(
+          new IOException(
+              Objects.requireNonNull(e.getCause()).getMessage()
+                  + ". What is done is kept in "
+                  + StreamingState.folderOf(target)
+                  + "; free some space if the disk is full, and repeat the command to go on",
+              e));
     }
   }
 
@@ -209,11 +220,11 @@ final class StreamingPruner {
     }
 
     void run(boolean begun) {
-      state.layers().forEach(layer -> output.recall(layer.layer(), layer.retained()));
+      Map<Integer, List<Integer>> chosen = new HashMap<>();
+      state.layers().forEach(layer -> chosen.put(layer.layer(), layer.retained()));
+      // In the order in which they were written.
       for (int layer = 0; layer < state.nextLayer(); layer++) {
-        if (!isMoe(layer)) {
-          output.recall(layer, List.of());
-        }
+        output.recall(layer, chosen.getOrDefault(layer, List.of()));
       }
       if (begun) {
         output.check();
@@ -277,6 +288,7 @@ final class StreamingPruner {
 
     private HiddenStates embed() {
       HiddenStates hidden = create(0);
+      boolean done = false;
       try (LayerwiseModel.Embedding embedding = model.openEmbedding(options.devices().get(0));
           NDManager manager = NDManager.newBaseManager(options.devices().get(0), "PyTorch")) {
         for (Batch batch : batches()) {
@@ -284,7 +296,12 @@ final class StreamingPruner {
           TokenSequences tokens = sequences.slice(batch.from(), batch.to());
           hidden.write(batch.from(), embedding.embed(manager, tokens));
         }
+        done = true;
         return hidden;
+      } finally {
+        if (!done) {
+          hidden.close();
+        }
       }
     }
 
@@ -361,6 +378,9 @@ final class StreamingPruner {
           try {
             Uninterruptibles.getUninterruptibly(future);
           } catch (ExecutionException e) {
+            if (failure != null) {
+              continue;
+            }
             failure = e.getCause() instanceof RuntimeException cause ? cause : unexpected(e);
           }
         }
@@ -393,7 +413,7 @@ final class StreamingPruner {
 
     /** Writes a layer, and notes that it is complete. */
     private void finish(int layer, PruningReport.@Nullable Layer choice) {
-      output.write(layer, choice == null ? List.of() : choice.retained(), bytes -> {});
+      output.write(layer, choice == null ? List.of() : choice.retained());
       Duration spent = sinceCommit.elapsed();
       sinceCommit.reset().start();
       state.commit(layer + 1, choice == null ? List.of() : List.of(choice), spent);
@@ -481,7 +501,7 @@ final class StreamingPruner {
     public boolean onInput(MoeLayerView view, NDArray input) {
       if (options.withOutputs()) {
         CalibrationPass.Measured measured =
-            CalibrationPass.measure(view, input, batchTokens, last ? NDArray::close : this::keep);
+            CalibrationPass.measure(view, input, stepTokens, last ? NDArray::close : this::keep);
         logits = measured.logits();
         products = measured.products();
       } else {
@@ -519,7 +539,7 @@ final class StreamingPruner {
         expert
             + tableBytes()
             + (hiddenInMemory() ? hiddenBytes() : 0)
-            + Math.min(sequences.tokens(), batchTokens) * bytesPerToken();
+            + Math.min(sequences.tokens(), stepTokens) * bytesPerToken();
     return new StreamingEstimate(
         options.needsForward() ? time() : Duration.ZERO,
         memory,
@@ -549,15 +569,14 @@ final class StreamingPruner {
       double perToken = Math.max(0, many - few) / Math.max(1, tokens - Math.max(1, tokens / 8));
       double perCall = Math.max(0, many - perToken * tokens);
       double all = sequences.tokens();
-      double calls = Math.ceil(all / Math.max(batchTokens, 1));
+      double calls = Math.ceil(all / Math.min(stepTokens, batchTokens));
       double evaluations = options.withOutputs() ? view.numExperts() : view.routing().topK();
       double ofLayer =
           all / tokens * attentionSeconds
               + evaluations * all * perToken
               + view.numExperts() * calls * perCall;
-      long devices = options.devices().stream().distinct().count();
-      return Duration.ofMillis(
-          Math.round(1000 * ofLayer * model.moeLayers().size() / Math.max(1, devices)));
+      long devices = options.executor() == null ? 1 : options.devices().stream().distinct().count();
+      return Duration.ofMillis(Math.round(1000 * ofLayer * model.moeLayers().size() / devices));
     }
   }
 

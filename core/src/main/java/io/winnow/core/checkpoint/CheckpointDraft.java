@@ -77,15 +77,14 @@ public final class CheckpointDraft {
    * @throws java.io.UncheckedIOException if reading or writing fails, as on a full disk; calling it
    *     again is all it takes
    */
-  public void write(
-      Collection<OutputTensor> all, Predicate<OutputTensor> wanted, LongConsumer progress) {
+  public void write(Collection<OutputTensor> all, Predicate<OutputTensor> wanted) {
     try {
       Files.createDirectories(folder);
     } catch (IOException e) {
       throw FileErrors.translate("create", folder, e);
     }
     try (SourceFiles sources = new SourceFiles()) {
-      shards(all).forEach((name, layout) -> write(name, layout, wanted, sources, progress));
+      shards(all).forEach((name, layout) -> write(name, layout, wanted, sources, bytes -> {}));
     }
     PartialOutput.force(folder);
     recall(all, wanted);

@@ -24,7 +24,6 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.Consumer;
-import java.util.function.LongConsumer;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -223,9 +222,9 @@ final class LayerwiseDecoder implements LayerwiseModel {
     }
 
     @Override
-    public void write(int layer, List<Integer> experts, LongConsumer progress) {
+    public void write(int layer, List<Integer> experts) {
       Set<String> names = decide(layer, experts);
-      draft.write(slicer().tensors(), tensor -> names.contains(tensor.name()), progress);
+      draft.write(slicer().tensors(), tensor -> names.contains(tensor.name()));
     }
 
     @Override
