@@ -84,7 +84,13 @@ public final class JsonFiles {
     // Not createTempFile: its file is private to the owner, and would stay so.
     Path temporary = parent.resolve("." + absolute.getFileName() + ".partial-" + UUID.randomUUID());
     try {
-      Files.writeString(temporary, GSON.toJson(json) + "\n", StandardOpenOption.CREATE_NEW);
+      // On disk before it takes the name, which a power failure must not give to an empty file.
+      Files.writeString(
+          temporary,
+          GSON.toJson(json) + "\n",
+          StandardOpenOption.CREATE_NEW,
+          StandardOpenOption.WRITE,
+          StandardOpenOption.SYNC);
       Files.move(temporary, absolute, StandardCopyOption.REPLACE_EXISTING);
     } finally {
       Files.deleteIfExists(temporary);

@@ -310,6 +310,68 @@ final class BenchCommand implements Callable<Integer> {
   }
 
   @Command(
+      name = "prune-stream",
+      mixinStandardHelpOptions = true,
+      description =
+          "Pruning a checkpoint on disk layer by layer: time, memory, and how often tensors are"
+              + " read.",
+      footer = {
+        "",
+        "Example: 11 GB, the figures of the README:",
+        "  winnow bench checkpoint --out big --layers 16 --hidden 2048 --intermediate 7168 \\",
+        "      --shard-mb 2000",
+        "  winnow bench prune-stream --model big --retain 6 --scratch ."
+      })
+  Integer pruneStream(
+      @Option(names = "--model", required = true, paramLabel = "DIR", description = "the model")
+          Path model,
+      @Option(
+              names = "--retain",
+              paramLabel = "R",
+              defaultValue = "6",
+              description = "experts to keep in every layer (default: ${DEFAULT-VALUE})")
+          int retain,
+      @Option(
+              names = "--sequences",
+              paramLabel = "N",
+              defaultValue = "16",
+              description = "calibration sequences of random tokens (default: ${DEFAULT-VALUE})")
+          int sequences,
+      @Option(
+              names = "--length",
+              paramLabel = "L",
+              defaultValue = "512",
+              description = "tokens per sequence (default: ${DEFAULT-VALUE})")
+          int length,
+      @Option(
+              names = "--memory",
+              paramLabel = "MIB",
+              defaultValue = "1024",
+              description = "for hidden states and experts' outputs (default: ${DEFAULT-VALUE})")
+          long memory,
+      @Option(
+              names = "--scratch",
+              required = true,
+              paramLabel = "DIR",
+              description = "folder for the pruned model, which is removed")
+          Path scratch,
+      @Option(names = "--json", paramLabel = "FILE", description = "result to write as JSON")
+          @Nullable Path json)
+      throws Exception {
+    Outputs.requireFile("--json", json);
+    Path out = scratch.resolve("winnow-prune-stream");
+    Outputs.requireNewCheckpoint("--scratch", out, model);
+    StreamingBenchmark.Result result =
+        new StreamingBenchmark(model, retain, sequences, length, memory << 20, out)
+            .run(new ConsoleProgress());
+    System.out.print(result.table());
+    if (json != null) {
+      Json.write(json, result.toJson());
+    }
+    return 0;
+  }
+
+  @Command(
       name = "checkpoint",
       mixinStandardHelpOptions = true,
       description = "Writes a Mixtral checkpoint of random weights to measure with.",
@@ -347,13 +409,23 @@ final class BenchCommand implements Callable<Integer> {
               paramLabel = "TYPE",
               defaultValue = "BF16",
               description = "BF16 or F32 (default: ${DEFAULT-VALUE})")
-          TensorType stored)
+          TensorType stored,
+      @Option(
+              names = "--shard-mb",
+              paramLabel = "MB",
+              defaultValue = "1000000",
+              description = "megabytes of a file at most (default: one file)")
+          int shardMegabytes)
       throws Exception {
     if (stored != TensorType.BF16 && stored != TensorType.F32) {
       throw new InvalidInputException("--stored is " + stored + "; choose BF16 or F32");
     }
     Outputs.requireNew("--out", out);
-    new RandomCheckpoint(layers, hidden, intermediate, experts, vocabulary, stored).write(out);
+    if (shardMegabytes < 1) {
+      throw new InvalidInputException("--shard-mb is " + shardMegabytes + "; use at least 1");
+    }
+    new RandomCheckpoint(layers, hidden, intermediate, experts, vocabulary, stored)
+        .write(out, 1_000_000L * shardMegabytes);
     System.out.println("Written to " + out);
     return 0;
   }

@@ -1,5 +1,6 @@
 package io.winnow.examples;
 
+import ai.djl.Device;
 import ai.djl.Model;
 import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
@@ -7,9 +8,9 @@ import io.winnow.core.decoder.MoeModels;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningMethod;
 import io.winnow.pruning.PruningReport;
+import java.io.IOException;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
-import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.stream.Collectors;
@@ -76,48 +77,62 @@ final class PruneCommand implements Callable<Integer> {
       description = "plan to write, for 'winnow apply'")
   private @Nullable Path plan;
 
+  @Mixin private StreamOptions streamOptions;
+
   @Override
   public Integer call() throws Exception {
-    int cores = Runtime.getRuntime().availableProcessors();
-    ExecutorService executor = Executors.newFixedThreadPool(cores);
-    try {
-      return prune(executor);
-    } finally {
-      executor.shutdown();
-    }
-  }
-
-  private int prune(Executor executor) throws Exception {
-    ExpertPruner pruner =
+    ExpertPruner.Builder builder =
         ExpertPruner.builder()
             .optMethod(methodOf(method))
             .optProgressive(progressive)
             .optSequencesPerGroup(groupSequences)
             .optSeed(calibrationOptions.seed())
-            .optExecutor(executor)
-            .optProgress(new ConsoleProgress())
-            .build();
+            .optMemory(streamOptions.memoryBytes())
+            .optProgress(new ConsoleProgress());
     Outputs.requireFile("--report", report, out);
     Outputs.requireFile("--plan", plan, out);
     Outputs.requireDifferent("--report", report, "--plan", plan);
     ModelLimits limits = model.check();
-    Outputs.requireNewCheckpoint("--out", out, model.folder());
+    boolean streaming = streamOptions.isWanted(model, progressive);
+    Device[] devices = streamOptions.devices(model);
+    if (!streaming) {
+      Outputs.requireNewCheckpoint("--out", out, model.folder());
+    }
     limits.checkRetain(retain);
     Calibration calibration = calibrationOptions.read(model, limits);
-    try (Model loaded = model.load()) {
-      System.err.println("Calibrating on " + calibration.description());
-      PruningReport result = pruner.pruneInPlace(loaded, calibration, retain);
-      MoeModels.save(loaded, out, new ConsoleProgress());
-      if (report != null) {
-        result.write(report);
+    System.err.println("Calibrating on " + calibration.description());
+    int threads = Math.max(Runtime.getRuntime().availableProcessors(), devices.length + 1);
+    ExecutorService executor = Executors.newFixedThreadPool(threads);
+    try {
+      ExpertPruner pruner = builder.optDevices(devices).optExecutor(executor).build();
+      if (!streaming) {
+        try (Model loaded = model.load()) {
+          PruningReport result = pruner.pruneInPlace(loaded, calibration, retain);
+          MoeModels.save(loaded, out, new ConsoleProgress());
+          finish(result);
+        }
+      } else if (streamOptions.isDryRun()) {
+        System.out.print(
+            StreamOptions.table(
+                pruner.estimateCheckpoint(model.folder(), calibration, retain, out)));
+      } else {
+        finish(pruner.pruneCheckpoint(model.folder(), calibration, retain, out));
       }
-      if (plan != null) {
-        result.plan().write(plan);
-      }
-      System.out.print(ReportTable.of(result));
-      System.out.println("Written to " + out);
+    } finally {
+      executor.shutdownNow();
     }
     return 0;
+  }
+
+  private void finish(PruningReport result) throws IOException {
+    if (report != null) {
+      result.write(report);
+    }
+    if (plan != null) {
+      result.plan().write(plan);
+    }
+    System.out.print(ReportTable.of(result));
+    System.out.println("Written to " + out);
   }
 
   private static PruningMethod methodOf(String name) {

@@ -77,8 +77,8 @@ class BadInputTest {
         "''                       | Say what to do: demo, prune, apply, evolve, worker, evaluate",
         "sift                     | There is no command 'sift'; choose one of demo, prune",
         "--sift                   | Unknown option: '--sift'",
-        "bench                    | Say what to measure: checkpoint, decode, many-experts, merge, search",
-        "bench sift               | There is no command 'sift'; choose one of checkpoint, decode, many-experts, merge, search",
+        "bench                    | Say what to measure: checkpoint, decode, many-experts, merge, prune-stream, search",
+        "bench sift               | There is no command 'sift'; choose one of checkpoint, decode, many-experts, merge, prune-stream, search",
         "prune                    | Missing required options: '--model=DIR', '--calib=FILE'",
         "prune --retain six       | Invalid value for option '--retain': 'six' is not an int",
         "apply --model a --plan b --out c more | Unmatched argument at index 7: 'more'",
@@ -115,6 +115,11 @@ class BadInputTest {
         "--out DIR/new --retain 6 --plan DIR/there       | there is a folder",
         "--out DIR/new --retain 6 --plan DIR/new         | is to be a folder already",
         "--out DIR/new --retain 6 --plan DIR/a --report DIR/there/../a | give two files",
+        "--retain 6 --out DIR/new --stream --dtype bfloat16 | --stream computes in float32",
+        "--retain 6 --out DIR/new --stream --progressive   | Progressive pruning needs the whole",
+        "--retain 6 --out DIR/new --stream --devices tpu   | --devices is 'tpu'; choose cpu",
+        "--retain 6 --out DIR/new --memory 0               | --memory is 0; use at least 1",
+        "--retain 6 --out DIR/file --stream                | file exists already",
       })
   void prune(String arguments, String message) {
     assertRefused("prune --model MODEL --calib IDS " + arguments, message);
@@ -184,6 +189,9 @@ class BadInputTest {
         "bench many-experts --retain 64                              | Cannot retain 64 of 64",
         "bench many-experts --layer best                             | choose random or routed",
         "bench search --json DIR/no/bench.json                       | --json: the folder",
+        "bench prune-stream --model MODEL --scratch DIR --length 0     | --length must be at least 1",
+        "bench prune-stream --model MODEL --scratch DIR/none         | --scratch: the folder",
+        "bench checkpoint --out DIR/new --shard-mb 0                 | --shard-mb is 0",
         "demo --home DIR                                             | does not exist",
       })
   void otherCommands(String arguments, String message) {

@@ -12,6 +12,7 @@ import ai.djl.ndarray.types.Shape;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
 import java.util.Arrays;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -47,18 +48,56 @@ final class CalibrationPass {
       NDArray hidden,
       boolean withOutputs,
       float @Nullable [] target) {
+    TokenBatch batch = route(calibration, layer, hidden);
+    if (withOutputs) {
+      Products products = new Products(layer, batch, target, false);
+      int step = (int) Math.max(32, OUTPUT_BYTES / (4L * products.vectors * width(hidden)));
+      if (!hidden.getDevice().isGpu()) {
+        // Of the tokens an expert computes those that have it as candidate.
+        step = Math.min(step, CPU_TOKENS * batch.numExperts / batch.candidates);
+      }
+      batch.measured(calibration.routing(), products.of(hidden, step), target != null);
+    }
+    calibration.add(batch);
+  }
+
+  /**
+   * Measures one batch of tokens, and adds up the layer's output of the same experts' outputs.
+   *
+   * @param calibration whose {@link LayerCalibration#add} takes the result; it is unchanged
+   * @param step about how many tokens' outputs of all experts may exist at the same time
+   * @param output is given the weighted sum {@code [tokens, hiddenSize]}, owned by the manager of
+   *     {@code hidden}
+   */
+  static TokenBatch measure(
+      LayerCalibration calibration,
+      MoeLayerView layer,
+      NDArray hidden,
+      int step,
+      Consumer<NDArray> output) {
+    TokenBatch batch = route(calibration, layer, hidden);
+    Products products = new Products(layer, batch, null, true);
+    try (NDList sums = products.sums) {
+      batch.measured(calibration.routing(), products.of(hidden, step), false);
+      NDArray sum = sums.size() == 1 ? sums.remove(0) : NDArrays.concat(sums, 0);
+      sum.attach(hidden.getManager());
+      output.accept(sum);
+      return batch;
+    }
+  }
+
+  /** Returns a batch of which nothing but the routing is known. */
+  static TokenBatch route(LayerCalibration calibration, MoeLayerView layer, NDArray hidden) {
     float[] logits;
     try (NDArray array = layer.routerLogits(hidden)) {
       logits = array.toFloatArray();
     }
-    TokenBatch batch =
-        new TokenBatch(
-            logits, calibration.numExperts(), calibration.routing(), calibration.candidates());
-    if (withOutputs) {
-      float[] products = new Products(layer, batch, target).of(hidden);
-      batch.measured(calibration.routing(), products, target != null);
-    }
-    calibration.add(batch);
+    return new TokenBatch(
+        logits, calibration.numExperts(), calibration.routing(), calibration.candidates());
+  }
+
+  private static int width(NDArray hidden) {
+    return (int) hidden.getShape().get(1);
   }
 
   /** The inner products of one batch. */
@@ -68,8 +107,13 @@ final class CalibrationPass {
     private final float @Nullable [] target;
     private final int vectors;
     private final float[] products;
+    private final boolean withSums;
 
-    Products(MoeLayerView layer, TokenBatch batch, float @Nullable [] target) {
+    /** The layer's output, some tokens after others; empty unless asked for. */
+    private final NDList sums = new NDList();
+
+    Products(MoeLayerView layer, TokenBatch batch, float @Nullable [] target, boolean withSums) {
+      this.withSums = withSums;
       this.layer = layer;
       this.batch = batch;
       this.target = target;
@@ -77,14 +121,8 @@ final class CalibrationPass {
       products = new float[Math.multiplyExact(batch.tokens, TokenBatch.row(vectors))];
     }
 
-    float[] of(NDArray hidden) {
-      int width = (int) hidden.getShape().get(1);
+    float[] of(NDArray hidden, int step) {
       boolean all = batch.candidates == batch.numExperts;
-      int step = (int) Math.max(32, OUTPUT_BYTES / (4L * vectors * width));
-      if (!hidden.getDevice().isGpu()) {
-        // Of the tokens an expert computes those that have it as candidate.
-        step = Math.min(step, CPU_TOKENS * batch.numExperts / batch.candidates);
-      }
       if (!all) {
         checkOthers(hidden);
       }
@@ -92,10 +130,11 @@ final class CalibrationPass {
         int to = Math.min(batch.tokens, from + step);
         try (NDManager scratch = hidden.getManager().newSubManager()) {
           NDArray input = rows(scratch, hidden, from, to);
-          if (all) {
-            multiplyAll(scratch, input, from);
-          } else {
-            multiplyCandidates(scratch, input, from);
+          NDArray sum =
+              all ? multiplyAll(scratch, input, from) : multiplyCandidates(scratch, input, from);
+          if (sum != null) {
+            sum.attach(hidden.getManager());
+            sums.add(sum);
           }
         }
       }
@@ -108,10 +147,11 @@ final class CalibrationPass {
       return (int) Math.max(1, bytes / (8L * vectors * input.getShape().get(1)));
     }
 
-    /** Every expert computes every token. */
-    private void multiplyAll(NDManager manager, NDArray input, int start) {
+    /** Every expert computes every token. Returns the layer's output if it is wanted. */
+    private @Nullable NDArray multiplyAll(NDManager manager, NDArray input, int start) {
       NDList outputs = new NDList();
       for (int expert = 0; expert < batch.numExperts; expert++) {
+        ExpertPruner.checkInterrupt();
         NDArray output = layer.expertOutput(expert, input);
         output.attach(manager);
         outputs.add(output);
@@ -131,10 +171,30 @@ final class CalibrationPass {
           multiply(NDArrays.stack(parts, 1), start + from, true);
         }
       }
+      return withSums ? weightedSum(manager, outputs, start) : null;
     }
 
-    /** Every expert computes the tokens that have it as candidate. */
-    private void multiplyCandidates(NDManager manager, NDArray input, int start) {
+    private NDArray weightedSum(NDManager manager, NDList outputs, int start) {
+      int tokens = (int) outputs.head().getShape().get(0);
+      float[][] weights = new float[outputs.size()][tokens];
+      for (int token = 0; token < tokens; token++) {
+        for (int rank = 0; rank < batch.selected.topK(); rank++) {
+          weights[batch.selected.expert(start + token, rank)][token] =
+              batch.selected.weight(start + token, rank);
+        }
+      }
+      NDArray sum = manager.zeros(outputs.head().getShape());
+      for (int expert = 0; expert < weights.length; expert++) {
+        try (NDArray column = manager.create(weights[expert], new Shape(tokens, 1));
+            NDArray weighted = column.mul(outputs.get(expert))) {
+          sum.addi(weighted);
+        }
+      }
+      return sum;
+    }
+
+    /** The same, but every expert computes the tokens that have it as candidate. */
+    private @Nullable NDArray multiplyCandidates(NDManager manager, NDArray input, int start) {
       int tokens = (int) input.getShape().get(0);
       long width = input.getShape().get(1);
       int[] ends = new int[batch.numExperts];
@@ -159,6 +219,7 @@ final class CalibrationPass {
         if (next[expert] == ends[expert]) {
           continue;
         }
+        ExpertPruner.checkInterrupt();
         try (NDArray index =
                 manager.create(Arrays.copyOfRange(tokensOf, next[expert], ends[expert]));
             NDArray part = input.get(index);
@@ -181,6 +242,28 @@ final class CalibrationPass {
           }
           multiply(stacked, start + from, false);
         }
+      }
+      return withSums ? weightedSum(manager, outputs, places, start) : null;
+    }
+
+    /** The same of the outputs at some places, candidate after candidate of each token. */
+    private NDArray weightedSum(NDManager manager, NDArray outputs, long[] places, int start) {
+      int topK = batch.selected.topK();
+      int tokens = places.length / batch.candidates;
+      long[] selected = new long[tokens * topK];
+      float[] weights = new float[selected.length];
+      for (int i = 0; i < selected.length; i++) {
+        // The first candidates are those that the token selects.
+        selected[i] = places[i / topK * batch.candidates + i % topK];
+        weights[i] = batch.selected.weight(start + i / topK, i % topK);
+      }
+      try (NDManager scratch = manager.newSubManager()) {
+        NDArray rows = outputs.get(scratch.create(selected));
+        rows.attach(scratch);
+        NDArray factors = scratch.create(weights, new Shape(tokens, topK, 1));
+        NDArray sum = factors.mul(rows.reshape(tokens, topK, -1)).sum(new int[] {1});
+        sum.attach(manager);
+        return sum;
       }
     }
 

@@ -2,6 +2,7 @@ package io.winnow.pruning;
 
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
+import io.winnow.core.Routing;
 import java.util.List;
 
 /** How many candidates of each token a calibration keeps, and what memory that takes. */
@@ -9,12 +10,19 @@ final class CandidateBudget {
   /** Layers of up to so many experts keep all. */
   private static final int ALL = 16;
 
-  private final List<? extends MoeLayerView> layers;
+  private final List<Layer> layers;
   private final long tokens;
   private final int retained;
   private final boolean withOutputs;
   private final int wanted;
   private final long bytes;
+
+  /** What the memory for a layer's calibration depends on. */
+  record Layer(int numExperts, Routing routing) {
+    static Layer of(MoeLayerView view) {
+      return new Layer(view.numExperts(), view.routing());
+    }
+  }
 
   /**
    * Creates a budget.
@@ -24,12 +32,7 @@ final class CandidateBudget {
    * @param bytes the most memory
    */
   CandidateBudget(
-      List<? extends MoeLayerView> layers,
-      long tokens,
-      int retained,
-      boolean withOutputs,
-      int wanted,
-      long bytes) {
+      List<Layer> layers, long tokens, int retained, boolean withOutputs, int wanted, long bytes) {
     this.layers = layers;
     this.tokens = tokens;
     this.retained = retained;
@@ -43,7 +46,7 @@ final class CandidateBudget {
    *
    * @throws InvalidInputException if not even k fit the memory
    */
-  int candidates(MoeLayerView layer) {
+  int candidates(Layer layer) {
     int topK = layer.routing().topK();
     int most = Math.max(topK, Math.min(layer.numExperts(), wanted(layer)));
     if (!withOutputs) {
@@ -66,7 +69,7 @@ final class CandidateBudget {
             bytes >> 20));
   }
 
-  private int wanted(MoeLayerView layer) {
+  private int wanted(Layer layer) {
     int experts = layer.numExperts();
     if (wanted > 0 || experts <= ALL) {
       return wanted > 0 ? wanted : experts;
@@ -77,25 +80,27 @@ final class CandidateBudget {
     return Math.max(ALL, (int) Math.ceil(enough * experts / retained));
   }
 
-  private long bytesOf(MoeLayerView layer, int candidates) {
+  private long bytesOf(Layer layer, int candidates) {
     return tokens
         * TokenBatch.bytesPerToken(layer.routing(), layer.numExperts(), candidates, withOutputs);
   }
 
+  /** Returns what the calibrations that exist at the same time take. */
+  long bytes() {
+    return layers.stream().mapToLong(layer -> bytesOf(layer, candidates(layer))).sum();
+  }
+
   /** All layers' tables exist at the same time, and should not run out of heap after hours. */
   void check() {
-    long needed = 0;
-    for (MoeLayerView layer : layers) {
-      needed += bytesOf(layer, candidates(layer));
-    }
+    long needed = bytes();
     Runtime runtime = Runtime.getRuntime();
     long available = runtime.maxMemory() - (runtime.totalMemory() - runtime.freeMemory());
     if (needed > available) {
       throw new InvalidInputException(
           String.format(
               "Calibrating %d layers on %d tokens keeps %d MiB on the Java heap, which has %d MiB"
-                  + " left; use fewer sequences, less calibration memory, the progressive option, or"
-                  + " a larger -Xmx",
+                  + " left; use fewer sequences, less calibration memory, prune layer by layer (the"
+                  + " streaming or the progressive option), or a larger -Xmx",
               layers.size(), tokens, needed >> 20, available >> 20));
     }
   }

@@ -2,6 +2,7 @@ package io.winnow.pruning;
 
 import static java.util.Objects.requireNonNull;
 
+import ai.djl.Device;
 import ai.djl.Model;
 import ai.djl.ndarray.NDArray;
 import ai.djl.util.Progress;
@@ -14,8 +15,10 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
+import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.TokenSequences;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -23,6 +26,8 @@ import java.util.Map;
 import java.util.OptionalDouble;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.Executor;
+import java.util.concurrent.ExecutorService;
+import java.util.function.Consumer;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -38,16 +43,22 @@ import org.jspecify.annotations.Nullable;
  * and leaves the model as it was.
  */
 public final class ExpertPruner {
+  private static final int BATCH_TOKENS = 2048;
+  private static final long MEMORY_BYTES = 1L << 30;
+
   private final PruningMethod method;
   private final boolean progressive;
   private final boolean measureLoss;
   private final int sequencesPerGroup;
-  private final int batchTokens;
+  private final @Nullable Integer batchTokens;
   private final long seed;
   private final @Nullable Progress progress;
-  private final Executor executor;
   private final int candidates;
   private final long calibrationMemory;
+  private final long memoryBytes;
+  private final List<Device> devices;
+  private final @Nullable ExecutorService executor;
+  private final Consumer<String> tensorListener;
 
   private ExpertPruner(Builder builder) {
     method = builder.method;
@@ -57,9 +68,12 @@ public final class ExpertPruner {
     batchTokens = builder.batchTokens;
     seed = builder.seed;
     progress = builder.progress;
-    executor = builder.executor;
     candidates = builder.candidates;
     calibrationMemory = builder.calibrationMemory;
+    memoryBytes = builder.memoryBytes;
+    devices = builder.devices;
+    executor = builder.executor;
+    tensorListener = builder.tensorListener;
   }
 
   /**
@@ -80,6 +94,27 @@ public final class ExpertPruner {
   /** Prunes like {@link #prune(Model, Calibration, int)} a model of the host application. */
   public static PruningReport prune(MoeModel model, Calibration calibration, int retained) {
     return builder().build().pruneInPlace(model, calibration, retained);
+  }
+
+  /**
+   * Prunes a checkpoint on disk like {@link #prune(Model, Calibration, int)}, layer by layer, so
+   * that one layer has to fit in memory and not the model. It computes in float32.
+   *
+   * <p>What is done so far is kept in a hidden folder beside the target: after an interrupt, a
+   * failure, or the end of the process at any moment, the same call goes on from the last complete
+   * layer, and the result is the same byte for byte. Another call for that target is refused.
+   *
+   * @param source a checkpoint folder
+   * @param target a folder that does not exist yet; it appears when it is complete
+   * @throws InvalidInputException if {@code retained} is out of range, the calibration does not fit
+   *     the model, the weights are not finite, the target exists or cannot be written, or an
+   *     unfinished run of another command is in its place
+   * @throws java.io.UncheckedIOException if reading or writing fails, as on a full disk
+   * @throws CancellationException if the thread is interrupted; its interrupted status is kept
+   */
+  public static PruningReport prune(
+      Path source, Calibration calibration, int retained, Path target) {
+    return builder().build().pruneCheckpoint(source, calibration, retained, target);
   }
 
   /** Returns a builder for everything else. */
@@ -110,32 +145,83 @@ public final class ExpertPruner {
     return new Run(model, calibration, retained).report();
   }
 
+  /**
+   * Prunes a checkpoint on disk with this pruner's options; otherwise like {@link #prune(Path,
+   * Calibration, int, Path)}.
+   *
+   * @throws InvalidInputException also if this pruner is progressive, which needs the whole model
+   */
+  public PruningReport pruneCheckpoint(
+      Path source, Calibration calibration, int retained, Path target) {
+    return streaming(source, calibration, retained, target).run();
+  }
+
+  /**
+   * Returns what {@link #pruneCheckpoint} will take, and changes nothing. It computes a few hundred
+   * tokens.
+   *
+   * @throws InvalidInputException as {@link #pruneCheckpoint} does
+   */
+  public StreamingEstimate estimateCheckpoint(
+      Path source, Calibration calibration, int retained, Path target) {
+    return streaming(source, calibration, retained, target).estimate();
+  }
+
+  private StreamingPruner streaming(
+      Path source, Calibration calibration, int retained, Path target) {
+    if (progressive) {
+      throw new InvalidInputException(
+          "Progressive pruning needs the whole model in memory; leave out the progressive option,"
+              + " or prune a loaded model");
+    }
+    StreamingPruner.Options options =
+        new StreamingPruner.Options(
+            method,
+            method.needsExpertOutputs() || measureLoss,
+            sequencesPerGroup,
+            batchTokens,
+            seed,
+            memoryBytes,
+            devices,
+            executor,
+            candidates,
+            calibrationMemory,
+            tensorListener,
+            progress);
+    return new StreamingPruner(options, source, calibration, retained, target);
+  }
+
   private static void check(MoeModel model, Calibration calibration, int retained) {
     if (model.moeLayers().isEmpty()) {
       throw new InvalidInputException("The model has no MoE layer, so that nothing can be pruned");
     }
     calibration.checkFits(model.vocabularySize(), model.maxPositions());
     for (MoeLayerView layer : model.moeLayers()) {
-      int topK = layer.routing().topK();
-      if (retained < topK) {
-        throw new InvalidInputException(
-            String.format(
-                "Cannot retain %d experts: every token selects %d in layer %d; retain %d to %d",
-                retained, topK, layer.layerIndex(), topK, layer.numExperts()));
-      }
-      if (retained > layer.numExperts()) {
-        throw new InvalidInputException(
-            String.format(
-                "Cannot retain %d experts: layer %d has %d; retain %d to %d",
-                retained, layer.layerIndex(), layer.numExperts(), topK, layer.numExperts()));
-      }
-      checkGroups(layer, retained);
+      check(layer.layerIndex(), layer.numExperts(), layer.routing(), retained);
     }
   }
 
+  /** Checks that a layer can retain so many experts. */
+  static void check(int layer, int numExperts, Routing routing, int retained) {
+    int topK = routing.topK();
+    if (retained < topK) {
+      throw new InvalidInputException(
+          String.format(
+              "Cannot retain %d experts: every token selects %d in layer %d; retain %d to %d",
+              retained, topK, layer, topK, numExperts));
+    }
+    if (retained > numExperts) {
+      throw new InvalidInputException(
+          String.format(
+              "Cannot retain %d experts: layer %d has %d; retain %d to %d",
+              retained, layer, numExperts, topK, numExperts));
+    }
+    checkGroups(layer, numExperts, routing, retained);
+  }
+
   /** Checks what a layer whose groups must stay equally large demands besides. */
-  private static void checkGroups(MoeLayerView layer, int retained) {
-    int groups = layer.routing().groups();
+  private static void checkGroups(int layer, int numExperts, Routing routing, int retained) {
+    int groups = routing.groups();
     if (groups == 1) {
       return;
     }
@@ -144,11 +230,11 @@ public final class ExpertPruner {
           String.format(
               "Cannot retain %d experts: those of layer %d are routed in %d groups, which must stay"
                   + " equally large; retain a multiple of %d",
-              retained, layer.layerIndex(), groups, groups));
+              retained, layer, groups, groups));
     }
-    List<Integer> all = IntStream.range(0, layer.numExperts()).boxed().toList();
-    List<Integer> any = ExpertGroups.of(layer.routing(), layer.numExperts()).first(all, retained);
-    layer.routing().retain(any.stream().mapToInt(Integer::intValue).toArray());
+    List<Integer> all = IntStream.range(0, numExperts).boxed().toList();
+    List<Integer> any = ExpertGroups.of(routing, numExperts).first(all, retained);
+    routing.retain(any.stream().mapToInt(Integer::intValue).toArray());
   }
 
   /** One search. */
@@ -170,7 +256,9 @@ public final class ExpertPruner {
       sequences = calibration.sequences();
       budget =
           new CandidateBudget(
-              progressive ? List.of() : model.moeLayers(),
+              progressive
+                  ? List.of()
+                  : model.moeLayers().stream().map(CandidateBudget.Layer::of).toList(),
               sequences.tokens(),
               retained,
               withOutputs,
@@ -351,18 +439,17 @@ public final class ExpertPruner {
     }
 
     private long tokensPerGroup() {
-      return sequencesPerGroup == 0
-          ? sequences.tokens()
-          : (long) sequencesPerGroup * sequences.length();
+      return ExpertPruner.tokensPerGroup(sequences, sequencesPerGroup);
     }
 
     private LayerCalibration calibration(MoeLayerView layer) {
-      return new LayerCalibration(
+      return newCalibration(
           layer.layerIndex(),
           layer.numExperts(),
           layer.routing(),
-          tokensPerGroup(),
-          budget.candidates(layer));
+          sequences,
+          sequencesPerGroup,
+          budget.candidates(CandidateBudget.Layer.of(layer)));
     }
 
     private PruningReport.Layer choose(MoeLayerView layer, LayerCalibration seen) {
@@ -376,28 +463,7 @@ public final class ExpertPruner {
       }
       Stopwatch time = watch(layer);
       time.start();
-      PruningMethod.Choice choice = method.choose(seen, retained, seed, executor);
-      OptionalDouble loss = OptionalDouble.empty();
-      OptionalDouble relative = OptionalDouble.empty();
-      long truncated = 0;
-      if (seen.hasExpertOutputs()) {
-        double value = seen.loss(choice.retained());
-        double norm = seen.targetNorm();
-        loss = OptionalDouble.of(value);
-        relative = OptionalDouble.of(norm == 0 ? 0 : value / norm);
-        truncated = seen.truncatedTokens(choice.retained());
-      }
-      time.stop();
-      return new PruningReport.Layer(
-          layer.layerIndex(),
-          choice.retained(),
-          seen.others(choice.retained()),
-          loss,
-          relative,
-          choice.exact(),
-          choice.losses(),
-          truncated,
-          time.elapsed());
+      return ExpertPruner.choose(method, seen, retained, seed, executor, time);
     }
 
     private boolean needsForward() {
@@ -410,7 +476,8 @@ public final class ExpertPruner {
     }
 
     private List<TokenSequences> batches() {
-      int size = Math.max(1, batchTokens / sequences.length());
+      int tokens = batchTokens == null ? BATCH_TOKENS : batchTokens;
+      int size = Math.max(1, tokens / sequences.length());
       List<TokenSequences> batches = new ArrayList<>();
       for (int from = 0; from < sequences.count(); from += size) {
         batches.add(sequences.slice(from, Math.min(sequences.count(), from + size)));
@@ -446,6 +513,59 @@ public final class ExpertPruner {
         progress.end();
       }
     }
+  }
+
+  static LayerCalibration newCalibration(
+      int layer,
+      int numExperts,
+      Routing routing,
+      TokenSequences sequences,
+      int perGroup,
+      int candidates) {
+    return new LayerCalibration(
+        layer, numExperts, routing, tokensPerGroup(sequences, perGroup), candidates);
+  }
+
+  static long tokensPerGroup(TokenSequences sequences, int perGroup) {
+    return perGroup == 0 ? sequences.tokens() : (long) perGroup * sequences.length();
+  }
+
+  /**
+   * Chooses what a layer retains.
+   *
+   * @param executor runs parts of the search; null for the calling thread alone
+   * @param time the running time of the layer, which is stopped
+   */
+  static PruningReport.Layer choose(
+      PruningMethod method,
+      LayerCalibration seen,
+      int retained,
+      long seed,
+      @Nullable Executor executor,
+      Stopwatch time) {
+    PruningMethod.Choice choice =
+        method.choose(seen, retained, seed, executor == null ? Runnable::run : executor);
+    OptionalDouble loss = OptionalDouble.empty();
+    OptionalDouble relative = OptionalDouble.empty();
+    long truncated = 0;
+    if (seen.hasExpertOutputs()) {
+      double value = seen.loss(choice.retained());
+      double norm = seen.targetNorm();
+      loss = OptionalDouble.of(value);
+      relative = OptionalDouble.of(norm == 0 ? 0 : value / norm);
+      truncated = seen.truncatedTokens(choice.retained());
+    }
+    time.stop();
+    return new PruningReport.Layer(
+        seen.layerIndex(),
+        choice.retained(),
+        seen.others(choice.retained()),
+        loss,
+        relative,
+        choice.exact(),
+        choice.losses(),
+        truncated,
+        time.elapsed());
   }
 
   /** Ends a run whose thread was interrupted. Nothing was removed so far. */
@@ -503,12 +623,15 @@ public final class ExpertPruner {
     private boolean progressive;
     private boolean measureLoss = true;
     private int sequencesPerGroup;
-    private int batchTokens = 2048;
+    private @Nullable Integer batchTokens;
     private long seed;
     private @Nullable Progress progress;
-    private Executor executor = Runnable::run;
     private int candidates;
     private long calibrationMemory = Long.MAX_VALUE;
+    private long memoryBytes = MEMORY_BYTES;
+    private List<Device> devices = List.of(Device.cpu());
+    private @Nullable ExecutorService executor;
+    private Consumer<String> tensorListener = tensor -> {};
 
     private Builder() {}
 
@@ -550,7 +673,10 @@ public final class ExpertPruner {
       return this;
     }
 
-    /** Sets about how many tokens run through the model at a time; without it, 2048. */
+    /**
+     * Sets about how many tokens run through the model at a time; without it, 2048, and for a
+     * checkpoint on disk as many as {@link #optMemory} allows.
+     */
     public Builder optBatchTokens(int newBatchTokens) {
       if (newBatchTokens < 1) {
         throw new InvalidInputException("Batch tokens must be positive, are " + newBatchTokens);
@@ -572,10 +698,39 @@ public final class ExpertPruner {
     }
 
     /**
-     * Sets what the search of a layer with many subsets spreads its work over; without it, the
-     * calling thread alone. The result is the same.
+     * Sets how much memory pruning a checkpoint on disk may take for hidden states and experts'
+     * outputs, in bytes and for each of the devices that work at the same time; without it, 1 GiB.
+     * Hidden states that need more than half of it stay in a file. One layer's attention and one
+     * expert in float32 come on top.
      */
-    public Builder optExecutor(Executor newExecutor) {
+    public Builder optMemory(long newMemoryBytes) {
+      if (newMemoryBytes < 1) {
+        throw new InvalidInputException("The memory must be positive, is " + newMemoryBytes);
+      }
+      memoryBytes = newMemoryBytes;
+      return this;
+    }
+
+    /**
+     * Sets the devices over which batches of tokens are spread when a checkpoint on disk is pruned;
+     * without it, the CPU. They work at the same time if there is an executor; one named twice
+     * takes two batches at a time.
+     */
+    public Builder optDevices(Device... newDevices) {
+      if (newDevices.length == 0) {
+        throw new InvalidInputException("Name at least one device");
+      }
+      devices = List.of(newDevices);
+      return this;
+    }
+
+    /**
+     * Sets what runs beside the caller's thread: the search of a layer with many subsets is spread
+     * over it, and when a checkpoint on disk is pruned, the next layer is read ahead and several
+     * devices work at the same time. Give it a thread for each device and one more. Without it,
+     * nothing of that is done. The result is the same. The caller shuts it down.
+     */
+    public Builder optExecutor(ExecutorService newExecutor) {
       executor = newExecutor;
       return this;
     }
@@ -603,6 +758,16 @@ public final class ExpertPruner {
         throw new InvalidInputException("Calibration memory must be positive, is " + bytes);
       }
       calibrationMemory = bytes;
+      return this;
+    }
+
+    /**
+     * Sets who is told the name of every tensor that is read to compute with when a checkpoint on
+     * disk is pruned: each once on each device, a fused one once for each expert. May be called by
+     * the executor's threads.
+     */
+    public Builder optTensorListener(Consumer<String> newListener) {
+      tensorListener = newListener;
       return this;
     }
 

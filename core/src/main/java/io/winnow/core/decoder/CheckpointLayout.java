@@ -458,6 +458,39 @@ final class CheckpointLayout {
     return infos;
   }
 
+  /** Returns everything that computing one layer reads, as it lies in the files. */
+  List<TensorInfo> layerTensors(int layer) {
+    List<TensorInfo> infos = new ArrayList<>();
+    List<StoredWeight> weights = new ArrayList<>(attention(layer).values());
+    for (Norm norm : List.of(attentionNorm(layer), moeNorm(layer))) {
+      infos.add(norm.weight());
+      if (norm.bias() != null) {
+        infos.add(norm.bias());
+      }
+    }
+    if (config.sparse().test(layer)) {
+      infos.add(router(layer));
+      infos.addAll(expertRows(layer));
+      if (layout() == null) {
+        for (int expert = 0; expert < experts(layer); expert++) {
+          Collections.addAll(weights, expert(layer, expert));
+        }
+      }
+      StoredWeight[] shared = shared(layer);
+      if (shared != null) {
+        Collections.addAll(weights, shared);
+      }
+      TensorInfo sharedGate = sharedGate(layer);
+      if (sharedGate != null) {
+        infos.add(sharedGate);
+      }
+    } else {
+      Collections.addAll(weights, dense(layer));
+    }
+    weights.forEach(weight -> infos.addAll(weight.tensors()));
+    return infos.stream().distinct().toList();
+  }
+
   /**
    * Returns the type to compute in that needs no conversion: that of the experts, and where they
    * are quantised, of the embedding.

@@ -122,20 +122,10 @@ final class CheckpointSlicer {
       @Nullable Provenance provenance,
       Map<String, OutputTensor> trained,
       @Nullable Progress progress) {
-    if (isUneven() && layout.isMerged()) {
-      throw new InvalidInputException(
-          "The layers would retain different numbers of merged experts "
-              + counts()
-              + "; retain the same number in every layer");
-    }
     if (provenance != null) {
       provenance.warnIfOther(layout.checkpoint().digest());
     }
-    CheckpointWriter.Builder writer =
-        CheckpointWriter.builder(layout.checkpoint())
-            .setTarget(target)
-            .setConfig(config(provenance, !trained.isEmpty()))
-            .setTensors(tensors(trained));
+    CheckpointWriter.Builder writer = writer(target, provenance, trained);
     if (progress != null) {
       writer.optProgress(progress);
     }
@@ -143,6 +133,30 @@ final class CheckpointSlicer {
     if (isUneven()) {
       LOGGER.warn("{}: {}", target, UNEVEN);
     }
+  }
+
+  /** Returns what writes the source's tensors to {@code target}. */
+  CheckpointWriter.Builder writer(Path target, @Nullable Provenance provenance) {
+    return writer(target, provenance, Map.of());
+  }
+
+  private CheckpointWriter.Builder writer(
+      Path target, @Nullable Provenance provenance, Map<String, OutputTensor> trained) {
+    if (isUneven() && layout.isMerged()) {
+      throw new InvalidInputException(
+          "The layers would retain different numbers of merged experts "
+              + counts()
+              + "; retain the same number in every layer");
+    }
+    return CheckpointWriter.builder(layout.checkpoint())
+        .setTarget(target)
+        .setConfig(config(provenance, !trained.isEmpty()))
+        .setTensors(tensors(trained));
+  }
+
+  /** Returns the tensors in their order, as the source has them. */
+  List<OutputTensor> tensors() {
+    return tensors(Map.of());
   }
 
   private List<OutputTensor> tensors(Map<String, OutputTensor> trained) {

@@ -25,9 +25,11 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.function.Consumer;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
-/** Makes a decoder of a checkpoint. Used once. */
+/** Makes a decoder of a checkpoint, or one of its layers. Used once. */
 final class DecoderReader {
   private final CheckpointLayout layout;
   private final DecoderConfig config;
@@ -43,19 +45,27 @@ final class DecoderReader {
    * @param fused whether inference runs in the fused kernel
    */
   DecoderReader(CheckpointLayout layout, NDManager manager, DataType type, boolean fused) {
+    this(layout, manager, type, fused, layout.whyNotTrainable());
+  }
+
+  /**
+   * Creates a reader of weights that may not be trained.
+   *
+   * @param whyNotTrainable what training is refused with; null if weights can be trained
+   */
+  DecoderReader(
+      CheckpointLayout layout,
+      NDManager manager,
+      DataType type,
+      boolean fused,
+      @Nullable String whyNotTrainable) {
     this.layout = layout;
     this.manager = manager;
     config = layout.config();
     kernel = new FusedKernel(manager, type, config.kernel());
     runtime =
         new DecoderRuntime(
-            config,
-            type,
-            manager,
-            kernel,
-            fused,
-            layout.whyNotTrainable(),
-            layout.layout() == null);
+            config, type, manager, kernel, fused, whyNotTrainable, layout.layout() == null);
   }
 
   /**
@@ -71,14 +81,7 @@ final class DecoderReader {
       Weight embedding = matrix(reader, layout.embedding());
       List<DecoderLayer> layers = new ArrayList<>();
       for (int layer = 0; layer < config.layers(); layer++) {
-        FeedForward feedForward =
-            config.sparse().test(layer)
-                ? moe(reader, layer, selection.getOrDefault(layer, List.of()))
-                : new DenseFeedForward(
-                    runtime,
-                    norm(reader, layout.moeNorm(layer)),
-                    expert(reader, layout.dense(layer)));
-        layers.add(new DecoderLayer(runtime, attention(reader, layer), feedForward));
+        layers.add(layer(reader, reader, layer, selection.getOrDefault(layer, List.of())));
         if (progress != null) {
           progress.increment(1);
         }
@@ -97,6 +100,42 @@ final class DecoderReader {
           config.tiedHead() ? embedding : matrix(reader, layout.head()),
           headBias == null ? null : reader.readWide(headBias));
     }
+  }
+
+  /**
+   * Reads one layer, with all its experts in the type they are stored in: on the CPU they stay in
+   * their files.
+   *
+   * @param expertType what the routed experts are stored in
+   * @param listener is told of every tensor
+   */
+  DecoderLayer readLayer(int layer, DataType expertType, Consumer<String> listener) {
+    try (WeightReader reader = new WeightReader(kernel, manager, runtime.type(), listener);
+        WeightReader expertReader = new WeightReader(kernel, manager, expertType, listener)) {
+      List<Integer> all = IntStream.range(0, layout.experts(layer)).boxed().toList();
+      return layer(reader, expertReader, layer, all);
+    }
+  }
+
+  /** Reads the token embeddings alone; otherwise like {@link #readLayer}. */
+  DeviceTensor readEmbedding(DataType stored, Consumer<String> listener) {
+    try (WeightReader reader = new WeightReader(kernel, manager, stored, listener)) {
+      return reader.read(layout.embedding());
+    }
+  }
+
+  DecoderRuntime runtime() {
+    return runtime;
+  }
+
+  private DecoderLayer layer(
+      WeightReader reader, WeightReader expertReader, int layer, List<Integer> stored) {
+    FeedForward feedForward =
+        config.sparse().test(layer)
+            ? moe(reader, expertReader, layer, stored)
+            : new DenseFeedForward(
+                runtime, norm(reader, layout.moeNorm(layer)), expert(reader, layout.dense(layer)));
+    return new DecoderLayer(runtime, attention(reader, layer), feedForward);
   }
 
   private Attention attention(WeightReader reader, int layer) {
@@ -129,11 +168,12 @@ final class DecoderReader {
     return new Attention(runtime, layer, config.attention().apply(layer), weights, projections);
   }
 
-  private SparseMoe moe(WeightReader reader, int layer, List<Integer> stored) {
+  private SparseMoe moe(
+      WeightReader reader, WeightReader expertReader, int layer, List<Integer> stored) {
     List<SparseMoe.Expert> experts = new ArrayList<>();
     SparseMoe.Router router = router(reader, layer, stored);
     for (int expert : stored) {
-      experts.add(expert(reader, layout.expert(layer, expert)));
+      experts.add(expert(expertReader, layout.expert(layer, expert)));
     }
     return new SparseMoe(
         runtime,

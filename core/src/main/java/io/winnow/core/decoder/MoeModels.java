@@ -7,6 +7,7 @@ import ai.djl.engine.Engine;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.util.Progress;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.LayerwiseModel;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
 import io.winnow.core.Telemetry;
@@ -17,6 +18,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.Consumer;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -111,6 +113,18 @@ public final class MoeModels {
       @Nullable Progress progress) {
     new CheckpointSlicer(CheckpointLayout.of(Checkpoint.open(source)), new TreeMap<>(retained))
         .write(target, provenance, Map.of(), progress);
+  }
+
+  /**
+   * Opens a checkpoint of which one layer is in memory at a time.
+   *
+   * @param listener is told the name of every tensor that is read to compute with, each time
+   * @throws InvalidInputException if the folder is no checkpoint of a supported family, damaged, or
+   *     has no layer with experts
+   */
+  public static LayerwiseModel layerwise(Path folder, Consumer<String> listener) {
+    CheckpointLayout layout = CheckpointLayout.of(Checkpoint.open(folder));
+    return new LayerwiseDecoder(layout, Loader.storedType(layout), listener);
   }
 
   /** Loads a checkpoint folder as a DJL model. Not thread-safe. */

@@ -20,6 +20,7 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Consumer;
 
 /**
  * Turns tensors of a checkpoint into weights on a device.
@@ -40,6 +41,7 @@ public final class WeightReader implements AutoCloseable {
   private final NDManager mappings;
   private final Dequantizer dequantizer;
   private final DataType type;
+  private final Consumer<String> listener;
   private final Map<Mapping, NDArray> shared = new HashMap<>();
   private long mappedBytes;
   private int mappingCount;
@@ -51,6 +53,17 @@ public final class WeightReader implements AutoCloseable {
    * @param type the wanted type: float32, float16 or bfloat16
    */
   public WeightReader(FusedKernel kernel, NDManager manager, DataType type) {
+    this(kernel, manager, type, tensor -> {});
+  }
+
+  /**
+   * Creates a reader that is watched.
+   *
+   * @param listener is told the name of every tensor that is read, each time
+   */
+  public WeightReader(
+      FusedKernel kernel, NDManager manager, DataType type, Consumer<String> listener) {
+    this.listener = listener;
     this.kernel = kernel;
     this.manager = manager;
     this.type = type;
@@ -160,6 +173,7 @@ public final class WeightReader implements AutoCloseable {
   }
 
   private DeviceTensor read(TensorInfo info, DataType wanted, boolean removable) {
+    listener.accept(info.name());
     DataType stored = ScalarTypes.dataTypeOf(info.name(), info.type());
     Shape shape = new Shape(info.shape().stream().mapToLong(Long::longValue).toArray());
     Device device = manager.getDevice();
