@@ -49,7 +49,7 @@ final class CheckpointLayout {
         family.section().isEmpty()
             ? checkpoint.config()
             : checkpoint.config().section(family.section());
-    quantization = Quantization.read(checkpoint, json);
+    quantization = Quantization.read(checkpoint, json, layout());
     config = family.config().apply(json);
     if (isOurs(checkpoint)) {
       readExpertsOfLayers();

@@ -5,10 +5,12 @@ import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.checkpoint.CheckpointConfig;
 import io.winnow.core.checkpoint.TensorInfo;
 import io.winnow.core.checkpoint.TensorType;
+import io.winnow.core.decoder.Family.ExpertNames;
 import io.winnow.core.kernel.StoredWeight;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /**
  * How a checkpoint's matrices are quantised, by {@code quantization_config} in its config.json.
@@ -30,25 +32,31 @@ record Quantization(String method, int blockRows, int blockColumns) {
    * Reads what config.json says.
    *
    * @param json the decoder's part of it
-   * @throws InvalidInputException if the method is another one
+   * @param fused how the family's fused experts are cut; null where each has its own tensors
+   * @throws InvalidInputException if the method is another one, or not one for this family
    */
-  static Quantization read(Checkpoint checkpoint, CheckpointConfig json) {
+  static Quantization read(
+      Checkpoint checkpoint, CheckpointConfig json, ExpertNames.@Nullable Layout fused) {
     for (CheckpointConfig config : List.of(checkpoint.config(), json)) {
       for (String field : List.of("quantization_config", "compression_config")) {
         if (config.json().has(field) && !config.json().get(field).isJsonNull()) {
-          return read(checkpoint, config.section(field), field);
+          return read(checkpoint, config.section(field), field, fused);
         }
       }
     }
     return new Quantization(NONE, 1, 1);
   }
 
-  private static Quantization read(Checkpoint checkpoint, CheckpointConfig json, String field) {
+  private static Quantization read(
+      Checkpoint checkpoint,
+      CheckpointConfig json,
+      String field,
+      ExpertNames.@Nullable Layout fused) {
     String method = json.string("quant_method", "type").orElse("(none is named)");
-    if (method.equals(MXFP4)) {
+    if (method.equals(MXFP4) && fused == ExpertNames.Layout.ALTERNATING_COLUMNS) {
       return new Quantization(MXFP4, 1, 1);
     }
-    if (!method.equals(FP8)) {
+    if (!method.equals(FP8) || fused != null) {
       throw refused(checkpoint, method, field, "");
     }
     Optional<String> scheme = json.string("activation_scheme");
@@ -67,8 +75,9 @@ record Quantization(String method, int blockRows, int blockColumns) {
     return new InvalidInputException(
         String.format(
             "The weights in %s are quantised by quant_method '%s'%s (%s in config.json). Read are F32,"
-                + " F16 and BF16, 'mxfp4' of gpt-oss, and 'fp8' with weight_block_size [rows, columns]"
-                + " and activation_scheme dynamic; convert the checkpoint to one of these",
+                + " F16 and BF16, 'mxfp4' of gpt-oss, and, of families whose experts have tensors of"
+                + " their own, 'fp8' with weight_block_size [rows, columns] and activation_scheme"
+                + " dynamic; convert the checkpoint to one of these",
             checkpoint.folder(), method, detail, field));
   }
 

@@ -11,7 +11,6 @@ import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.training.ParameterStore;
 import com.google.common.primitives.Ints;
-import com.google.gson.JsonArray;
 import com.google.gson.JsonNull;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
@@ -36,7 +35,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
-import java.util.function.BiConsumer;
 import java.util.function.Consumer;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -226,8 +224,7 @@ class QuantizedCheckpointTest {
             tensors -> {
               tensors.removeIf(tensor -> tensor.name().startsWith(name));
               tensors.add(OutputTensor.copyOf(meant.get(name)));
-            },
-            config -> {});
+            });
     Path pruned = folder.resolve("pruned");
     Map<Integer, List<Integer>> retained =
         Map.of(1, List.of(1, 2, 4, 5, 7, 8, 10, 11), 2, List.of(0, 1, 3, 4, 6, 7, 9, 10));
@@ -289,17 +286,13 @@ class QuantizedCheckpointTest {
         .getAsJsonObject();
   }
 
-  private Path changed(
-      Path source, Consumer<List<OutputTensor>> change, Consumer<JsonObject> changeMethod)
-      throws IOException {
+  private Path changed(Path source, Consumer<List<OutputTensor>> change) throws IOException {
     List<OutputTensor> tensors = new ArrayList<>();
     Checkpoint.open(source).tensors().values().stream()
         .map(OutputTensor::copyOf)
         .forEach(tensors::add);
     change.accept(tensors);
-    JsonObject config = config(source);
-    changeMethod.accept(config.getAsJsonObject("quantization_config"));
-    return QuantizedFixtures.write(folder.resolve("changed"), config, tensors);
+    return QuantizedFixtures.write(folder.resolve("changed"), config(source), tensors);
   }
 
   private static void replace(
@@ -319,77 +312,44 @@ class QuantizedCheckpointTest {
   private static final String SCALE_INV = WEIGHT + "_scale_inv";
 
   static Stream<Arguments> damages() {
-    BiConsumer<List<OutputTensor>, JsonObject> noScales =
-        (tensors, method) -> tensors.removeIf(tensor -> tensor.name().equals(SCALES));
-    BiConsumer<List<OutputTensor>, JsonObject> noScaleInv =
-        (tensors, method) -> tensors.removeIf(tensor -> tensor.name().equals(SCALE_INV));
+    Consumer<List<OutputTensor>> noScales =
+        tensors -> tensors.removeIf(tensor -> tensor.name().equals(SCALES));
+    Consumer<List<OutputTensor>> noScaleInv =
+        tensors -> tensors.removeIf(tensor -> tensor.name().equals(SCALE_INV));
     return Stream.of(
         damage("gpt_oss", SCALES, noScales),
         damage("deepseek_v3", SCALE_INV, noScaleInv),
-        damage("gpt_oss", BLOCKS, (t, m) -> replace(t, BLOCKS, TensorType.U8, 8L, 64L, 1L, 8L)),
-        damage("gpt_oss", BLOCKS, (t, m) -> replace(t, BLOCKS, TensorType.I8, 8L, 64L, 1L, 16L)),
-        damage("gpt_oss", SCALES, (t, m) -> replace(t, SCALES, TensorType.U8, 8L, 64L)),
-        damage("gpt_oss", SCALES, (t, m) -> replace(t, SCALES, TensorType.F32, 8L, 64L, 1L)),
+        damage("gpt_oss", BLOCKS, t -> replace(t, BLOCKS, TensorType.U8, 8L, 64L, 1L, 8L)),
+        damage("gpt_oss", BLOCKS, t -> replace(t, BLOCKS, TensorType.I8, 8L, 64L, 1L, 16L)),
+        damage("gpt_oss", SCALES, t -> replace(t, SCALES, TensorType.U8, 8L, 64L)),
+        damage("gpt_oss", SCALES, t -> replace(t, SCALES, TensorType.F32, 8L, 64L, 1L)),
         damage(
             "gpt_oss",
             "has both",
-            (t, m) ->
+            t ->
                 t.add(
                     OutputTensor.ofFloats(
                         "model.layers.0.mlp.experts.down_proj", List.of(1L), new float[1]))),
-        damage(
-            "gpt_oss",
-            "does not say 'mxfp4'",
-            (t, m) -> m.addProperty("quant_method", "fp8"),
-            true),
-        damage("deepseek_v3", SCALE_INV, (t, m) -> replace(t, SCALE_INV, TensorType.F32, 1L, 1L)),
-        damage("deepseek_v3", SCALE_INV, (t, m) -> replace(t, SCALE_INV, TensorType.U8, 3L, 1L)),
-        damage(
-            "deepseek_v3",
-            "yet has scales",
-            (t, m) -> replace(t, WEIGHT, TensorType.F32, 64L, 16L)),
-        damage(
-            "deepseek_v3", "F8_E5M2", (t, m) -> replace(t, WEIGHT, TensorType.F8_E5M2, 64L, 16L)),
+        damage("deepseek_v3", SCALE_INV, t -> replace(t, SCALE_INV, TensorType.F32, 1L, 1L)),
+        damage("deepseek_v3", SCALE_INV, t -> replace(t, SCALE_INV, TensorType.U8, 3L, 1L)),
+        damage("deepseek_v3", "yet has scales", t -> replace(t, WEIGHT, TensorType.F32, 64L, 16L)),
+        damage("deepseek_v3", "F8_E5M2", t -> replace(t, WEIGHT, TensorType.F8_E5M2, 64L, 16L)),
         damage(
             "deepseek_v3",
             "F8_E4M3",
-            (t, m) -> replace(t, "lm_head.weight", TensorType.F8_E4M3, 128L, 64L)));
+            t -> replace(t, "lm_head.weight", TensorType.F8_E4M3, 128L, 64L)));
   }
 
   private static Arguments damage(
-      String family, String message, BiConsumer<List<OutputTensor>, JsonObject> change) {
-    return damage(family, message, change, false);
-  }
-
-  private static Arguments damage(
-      String family,
-      String message,
-      BiConsumer<List<OutputTensor>, JsonObject> change,
-      boolean blockSize) {
-    BiConsumer<List<OutputTensor>, JsonObject> both =
-        (tensors, method) -> {
-          change.accept(tensors, method);
-          if (blockSize) {
-            JsonArray block = new JsonArray();
-            block.add(128);
-            block.add(128);
-            method.add("weight_block_size", block);
-          }
-        };
-    return Arguments.of(family, message, both);
+      String family, String message, Consumer<List<OutputTensor>> change) {
+    return Arguments.of(family, message, change);
   }
 
   @ParameterizedTest(name = "{0}: {1}")
   @MethodSource("damages")
   void whatDoesNotFitIsRefusedBeforeAnythingIsReadOrWritten(
-      String family, String message, BiConsumer<List<OutputTensor>, JsonObject> change)
-      throws Exception {
-    JsonObject method = new JsonObject();
-    Path damaged =
-        changed(
-            quantized(family),
-            tensors -> change.accept(tensors, method),
-            ofConfig -> method.asMap().forEach(ofConfig::add));
+      String family, String message, Consumer<List<OutputTensor>> change) throws Exception {
+    Path damaged = changed(quantized(family), change);
     Path target = folder.resolve("pruned");
     assertThatThrownBy(() -> load(damaged, DataType.FLOAT32, true))
         .isInstanceOf(InvalidInputException.class)
@@ -407,6 +367,8 @@ class QuantizedCheckpointTest {
         Arguments.of("llama4", "compression_config", "compressed-tensors", null, null),
         Arguments.of("llama4", "quantization_config", "fbgemm_fp8", null, null),
         Arguments.of("mixtral", "quantization_config", "awq", null, null),
+        Arguments.of("mixtral", "quantization_config", "mxfp4", null, null),
+        Arguments.of("llama4", "quantization_config", "fp8", null, null),
         Arguments.of("qwen3_moe", "quantization_config", "fp8", "weight_block_size", "null"),
         Arguments.of("qwen3_moe", "quantization_config", "fp8", "weight_block_size", "[0, 128]"),
         Arguments.of("qwen3_moe", "quantization_config", "fp8", "activation_scheme", "\"static\""));
@@ -432,6 +394,17 @@ class QuantizedCheckpointTest {
         .isInstanceOf(InvalidInputException.class)
         .hasMessageContaining("'" + method + "'")
         .hasMessageContaining(field == null ? object : field);
+  }
+
+  @Test
+  void blocksNeedTheirMethodInTheConfiguration() throws Exception {
+    Path quantized = quantized("gpt_oss");
+    JsonObject config = config(quantized);
+    config.remove("quantization_config");
+    Files.writeString(quantized.resolve("config.json"), config.toString());
+    assertThatThrownBy(() -> load(quantized, DataType.FLOAT32, true))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContaining("does not say 'mxfp4'");
   }
 
   @Test
