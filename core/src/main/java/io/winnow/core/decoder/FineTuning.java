@@ -377,7 +377,10 @@ public final class FineTuning {
       return this;
     }
 
-    /** Sets after what time no further step is begun; the same run with checkpoints goes on. */
+    /**
+     * Sets after what time no further step is begun, counted from the first one. The same training
+     * with the same checkpoints goes on from there.
+     */
     public Builder optTimeLimit(Duration newLimit) {
       timeLimit = newLimit;
       return this;

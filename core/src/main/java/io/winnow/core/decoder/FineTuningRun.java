@@ -6,6 +6,7 @@ import ai.djl.TrainingDivergedException;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.index.NDIndex;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.nn.Parameter;
 import ai.djl.training.DefaultTrainingConfig;
@@ -91,21 +92,22 @@ final class FineTuningRun implements AutoCloseable {
     trainer.initialize(new Shape(1, 2));
   }
 
+  /** By steps from 1; without a warm-up the first one has the full rate. */
   private Tracker learningRate() {
+    int warmUp = Math.max(1, options.warmUp());
     return Tracker.warmUp()
-        .optWarmUpSteps(options.warmUp())
+        .optWarmUpSteps(warmUp)
         .setMainTracker(
             Tracker.cosine()
                 .setBaseValue((float) options.learningRate())
                 .optFinalValue(0)
                 // Reaches 0 behind the last step, which then is not for nothing.
-                .setMaxUpdates(options.steps() - options.warmUp() + 1)
+                .setMaxUpdates(options.steps() - warmUp + 1)
                 .build())
         .build();
   }
 
   FineTuning.Result run(@Nullable Duration timeLimit, @Nullable Progress progress) {
-    long began = System.nanoTime();
     forgetGradients();
     keepBest();
     SafetensorsFile state = checkpoints == null ? null : checkpoints.latest();
@@ -115,6 +117,7 @@ final class FineTuningRun implements AutoCloseable {
     } else {
       restore(state);
     }
+    long began = System.nanoTime();
     if (progress != null) {
       progress.reset("Fine-tuning", options.steps());
       progress.start(reached.step());
@@ -157,7 +160,7 @@ final class FineTuningRun implements AutoCloseable {
     for (Parameter parameter : parameters.values()) {
       try (NDArray gradient = parameter.getArray().getGradient();
           NDArray zeros = manager.zeros(gradient.getShape())) {
-        zeros.copyTo(gradient);
+        copy(zeros, gradient);
       }
     }
   }
@@ -166,11 +169,14 @@ final class FineTuningRun implements AutoCloseable {
     parameters.forEach((name, parameter) -> copy(parameter.getArray(), best(name)));
   }
 
-  /** Copies values and no graph, also in a thread that collects gradients. */
+  /**
+   * Copies values and no graph, also in a thread that collects gradients. Not by {@code copyTo},
+   * which has an array look into memory of Java instead.
+   */
   private static void copy(NDArray from, NDArray to) {
     try (NDArray source = from.stopGradient();
         NDArray target = to.stopGradient()) {
-      source.copyTo(target);
+      target.set(new NDIndex().addAllDim(), source);
     }
   }
 
