@@ -37,6 +37,9 @@ final class FineTuneCommand implements Callable<Integer> {
   /** Without a text of its own, one window of so many is for validation. */
   private static final int VALIDATION_SHARE = 8;
 
+  /** Measurements to show of a long training. */
+  private static final int LINES = 10;
+
   /** Which weights are trained. */
   enum Train {
     all(FineTuning.Trained.ALL),
@@ -195,8 +198,8 @@ final class FineTuneCommand implements Callable<Integer> {
     Texts texts = texts(limits);
     try (Model loaded = model.load();
         Model before = teacher == null ? null : model.loadFloat32(teacher)) {
-      Double ofTeacher = before == null ? null : Perplexity.of(before, texts.validation()).nll();
       FineTuning.Result result = run(training, loaded, before, texts);
+      Double ofTeacher = before == null ? null : Perplexity.of(before, texts.validation()).nll();
       MoeModel block = MoeModel.of(loaded);
       block.recordProvenance(
           new Provenance(
@@ -206,6 +209,13 @@ final class FineTuneCommand implements Callable<Integer> {
               block.sourceDigest().orElse(null)));
       MoeModels.save(loaded, out, new ConsoleProgress());
       System.out.print(table(result, ofTeacher, written(texts)));
+      if (result.steps() < steps) {
+        System.out.printf(
+            "Stopped after %d of %d steps%s%n",
+            result.steps(),
+            steps,
+            checkpoints == null ? "" : "; with another --out the same command goes on");
+      }
       System.out.println("Written to " + out);
     }
     return 0;
@@ -297,13 +307,18 @@ final class FineTuneCommand implements Callable<Integer> {
     table.append(
         String.format(
             "%-24s  %10s  %8s  %9s%n", "validation text", "perplexity", "change", "recovered"));
-    for (FineTuning.Measurement measurement : result.history()) {
-      line(
-          table,
-          measurement.step() == 0 ? "start" : "step " + measurement.step(),
-          measurement.validationLoss(),
-          start,
-          ofTeacher);
+    int last = result.history().size() - 1;
+    int every = Math.max(1, (last + LINES - 1) / LINES);
+    for (int i = 0; i <= last; i++) {
+      FineTuning.Measurement measurement = result.history().get(i);
+      if (i % every == 0 || i == last || measurement.step() == result.step()) {
+        line(
+            table,
+            measurement.step() == 0 ? "start" : "step " + measurement.step(),
+            measurement.validationLoss(),
+            start,
+            ofTeacher);
+      }
     }
     line(table, "written (step " + result.step() + ")", written, start, ofTeacher);
     if (ofTeacher != null) {

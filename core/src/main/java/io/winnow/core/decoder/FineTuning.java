@@ -8,6 +8,7 @@ import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
 import io.winnow.core.TokenSequences;
+import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -163,6 +164,7 @@ public final class FineTuning {
    *     those that the model is measured in later
    * @throws InvalidInputException if models, texts and checkpoints do not fit each other; nothing
    *     has changed then
+   * @throws UncheckedIOException if a checkpoint cannot be written
    * @throws TrainingDivergedException if the loss or its gradient is no number any more. The
    *     model's weights are of no use then: close it; checkpoints are those before
    * @throws CancellationException if the thread is interrupted, which it stays; the model has the

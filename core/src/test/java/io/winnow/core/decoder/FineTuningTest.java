@@ -261,20 +261,21 @@ class FineTuningTest {
           .build()
           .run(model, text, text);
       Map<String, float[]> after = weights(model);
-      float[] head = before.get("lm_head.weight");
-      for (int i = 0; i < head.length; i++) {
-        double kept = head[i] * (1 - rate * 10);
-        assertThat(Math.abs(after.get("lm_head.weight")[i] - kept))
-            .as("element %d", i)
-            .isCloseTo(rate, within(1e-4));
-      }
-      float[] norm = before.get("model.norm.weight");
-      for (int i = 0; i < norm.length; i++) {
-        assertThat((double) Math.abs(after.get("model.norm.weight")[i] - norm[i]))
-            .as("norms do not decay: element %d", i)
-            .isCloseTo(rate, within(1e-4));
-      }
+      movesBy(rate, before.get("lm_head.weight"), after.get("lm_head.weight"), 1 - 10 * rate);
+      // Norms do not decay.
+      movesBy(rate, before.get("model.norm.weight"), after.get("model.norm.weight"), 1);
     }
+  }
+
+  /** Less where a gradient is so small that AdamW's epsilon counts. */
+  private static void movesBy(double rate, float[] before, float[] after, double decay) {
+    double[] moves =
+        IntStream.range(0, before.length)
+            .mapToDouble(i -> Math.abs(after[i] - decay * before[i]))
+            .toArray();
+    assertThat(Arrays.stream(moves).max().orElseThrow()).isCloseTo(rate, within(1e-5));
+    assertThat(Arrays.stream(moves).filter(move -> move > 0.99 * rate).count())
+        .isGreaterThan(before.length * 9L / 10);
   }
 
   @Test
