@@ -98,11 +98,10 @@ class FineTuneCommandTest {
             "--out",
             folder.resolve("out")),
         "No text has 8 windows");
-    refused(finetuneSmall("--steps", 0), "number of steps is 0");
+    refused(finetune("--model", Fixtures.TINY_MIXTRAL_R4, "--steps", 0), "number of steps is 0");
     refused(finetuneSmall("--minutes", 0), "--minutes is 0.0");
     refused(
         finetuneSmall("--learning-rate", "1e30", "--warm-up", 0), "use a lower --learning-rate");
-    refused(finetune("--model", other, "--length", 16), "of a vocabulary of 50");
     assertThat(Cli.below(folder)).isEqualTo(before);
     Path out = Files.createDirectory(folder.resolve("out"));
     refused(finetuneSmall(), out + " exists already");

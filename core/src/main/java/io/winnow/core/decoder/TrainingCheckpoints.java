@@ -39,7 +39,7 @@ final class TrainingCheckpoints {
 
   /** What a process that was killed had half written. */
   private static final Pattern PARTIAL =
-      Pattern.compile("\\.(state|best)-\\d+\\.safetensors\\.partial-.*");
+      Pattern.compile("\\.(training\\.json|(state|best)-\\d+\\.safetensors)\\.partial-.*");
 
   private final Path folder;
 

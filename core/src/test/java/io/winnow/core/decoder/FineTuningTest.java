@@ -359,6 +359,7 @@ class FineTuningTest {
     }
     // What a process leaves that is killed while it writes.
     Files.writeString(state.resolve(".state-6.safetensors.partial-0"), "half");
+    Files.writeString(state.resolve(".training.json.partial-0"), "half");
     for (int again = 0; again < 2; again++) { // Once to the end, and once from there.
       try (Model model = loader(checkpoint).load()) {
         FineTuning.Result result =
@@ -589,7 +590,7 @@ class FineTuningTest {
             .write(folder.resolve("large"));
     try (Model model = loader(large).load();
         Model teacher = loader(large).load()) {
-      long[] resident = new long[60];
+      long[] resident = new long[40];
       for (int i = 0; i < resident.length; i++) {
         FineTuning.builder()
             .optSteps(2)
@@ -599,9 +600,9 @@ class FineTuningTest {
             .run(model, teacher, counting(8, i), counting(4, i));
         resident[i] = MergedLayersTest.resident();
       }
-      // A run's averages and best weights have 20 MB: left behind, 800 MB.
+      // A run's averages and best weights have 20 MB: left behind, 400 MB or more.
       long early = MergedLayersTest.median(Arrays.copyOfRange(resident, 10, 20));
-      long late = MergedLayersTest.median(Arrays.copyOfRange(resident, 50, 60));
+      long late = MergedLayersTest.median(Arrays.copyOfRange(resident, 30, 40));
       assertThat(late).as("%d, then %d bytes", early, late).isLessThan(early + (96L << 20));
     }
   }
