@@ -1,5 +1,6 @@
 package io.winnow.core;
 
+import com.google.common.collect.Sets;
 import com.google.gson.Gson;
 import com.google.gson.GsonBuilder;
 import com.google.gson.JsonElement;
@@ -15,6 +16,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.TreeSet;
 import java.util.UUID;
 
 /** Small JSON files: plans, policies, reports, settings. Public for Winnow's own modules. */
@@ -68,6 +72,19 @@ public final class JsonFiles {
     }
     reader.endObject();
     return object;
+  }
+
+  /** Returns, in words, where an object that was stored differs from another. */
+  public static List<String> differences(JsonObject there, JsonObject here) {
+    List<String> differences = new ArrayList<>();
+    for (String name : Sets.union(new TreeSet<>(there.keySet()), new TreeSet<>(here.keySet()))) {
+      String stored = String.valueOf(there.get(name));
+      String current = String.valueOf(here.get(name));
+      if (!stored.equals(current)) {
+        differences.add(name + " is " + stored + " there and " + current + " here");
+      }
+    }
+    return differences;
   }
 
   /**

@@ -89,16 +89,21 @@ final class ModelOptions {
   }
 
   Model load() {
-    return load(type());
+    return load(model, type());
   }
 
   /** Loads the model in float32, whatever --dtype says. */
   Model loadFloat32() {
-    return load(DataType.FLOAT32);
+    return loadFloat32(model);
   }
 
-  private Model load(DataType as) {
-    return MoeModels.loader(model)
+  /** Loads another model in float32 on the same device. */
+  Model loadFloat32(Path folder) {
+    return load(folder, DataType.FLOAT32);
+  }
+
+  private Model load(Path folder, DataType as) {
+    return MoeModels.loader(folder)
         .optDataType(as)
         .optDevice(device())
         .optProgress(new ConsoleProgress())

@@ -38,6 +38,7 @@ import picocli.CommandLine.Command;
       PruneCommand.class,
       ApplyCommand.class,
       EvolveCommand.class,
+      FineTuneCommand.class,
       WorkerCommand.class,
       EvaluateCommand.class,
       ForwardCommand.class,

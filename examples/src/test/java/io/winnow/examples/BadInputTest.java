@@ -74,7 +74,7 @@ class BadInputTest {
       delimiter = '|',
       ignoreLeadingAndTrailingWhitespace = true,
       value = {
-        "''                       | Say what to do: demo, prune, apply, evolve, worker, evaluate",
+        "''                       | Say what to do: demo, prune, apply, evolve, finetune, worker, evaluate",
         "sift                     | There is no command 'sift'; choose one of demo, prune",
         "--sift                   | Unknown option: '--sift'",
         "bench                    | Say what to measure: checkpoint, decode, many-experts, merge, prune-stream, search",

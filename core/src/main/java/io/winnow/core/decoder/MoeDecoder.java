@@ -137,6 +137,12 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     return tensors;
   }
 
+  /** Notes that the weights change from now on, which need not be by a pass of training. */
+  void weightsChange() {
+    trained = true;
+    sparseLayers().forEach(SparseMoe::forgetMerges);
+  }
+
   @Override
   public List<? extends MergeableMoeLayer> moeLayers() {
     return sparseLayers();

@@ -318,10 +318,19 @@ final class SparseMoe extends FeedForward implements MergeableMoeLayer {
                 + " runs with merged experts, which are not trained; call undoMerge() first, or train"
                 + " the merge with MergeTraining");
       }
-      // Of weights that are about to change.
-      merged.close();
+      forgetMerges();
     }
     return merged.applied();
+  }
+
+  /** Frees merged experts that are not applied, since their weights are about to change. */
+  void forgetMerges() {
+    merged.close();
+  }
+
+  /** Returns the gate's name in the checkpoint. */
+  String gateName() {
+    return gateName;
   }
 
   /** Returns the routing without a merge. */
