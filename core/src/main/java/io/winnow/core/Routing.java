@@ -84,7 +84,8 @@ public interface Routing {
 
   /**
    * Returns the number of groups, equal parts of the experts in order, that must stay equally large
-   * when experts are removed; 1 where any may go.
+   * when experts are removed; 1 where any may go. A routing with more overrides {@link
+   * #routeAmong}, which a search also asks about groups that are not equally large.
    */
   default int groups() {
     return 1;
