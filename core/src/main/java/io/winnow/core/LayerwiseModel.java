@@ -16,9 +16,6 @@ import org.jspecify.annotations.Nullable;
  * caller. Several threads may use it, and the same opened layer, at once.
  */
 public interface LayerwiseModel {
-  /** Returns the number of decoder layers, dense ones among them. */
-  int numLayers();
-
   /** Returns the layers that have experts, in order. */
   List<MoeLayer> moeLayers();
 

@@ -49,11 +49,6 @@ final class LayerwiseDecoder implements LayerwiseModel {
   }
 
   @Override
-  public int numLayers() {
-    return layout.config().layers();
-  }
-
-  @Override
   public List<MoeLayer> moeLayers() {
     return layout.config().sparseLayers().stream()
         .map(layer -> new MoeLayer(layer, layout.experts(layer), layout.routing(layer, null)))
