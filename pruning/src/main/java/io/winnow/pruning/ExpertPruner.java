@@ -142,7 +142,63 @@ public final class ExpertPruner {
   /** Chooses what to remove, and leaves the model as it is; otherwise like {@link #prune}. */
   public PruningReport search(MoeModel model, Calibration calibration, int retained) {
     check(model, calibration, retained);
-    return new Run(model, calibration, retained).report();
+    boolean withOutputs = method.needsExpertOutputs() || measureLoss;
+    return new Run(model, calibration, retained, withOutputs).report();
+  }
+
+  /** Prunes in place by a budget; otherwise like {@link #pruneInPlace(Model, Calibration, int)}. */
+  public PruningReport pruneInPlace(Model model, Calibration calibration, ExpertBudget budget) {
+    PruningReport report = search(model, calibration, budget);
+    report.plan().applyTo(model);
+    return report;
+  }
+
+  /**
+   * Chooses by a budget what to remove, and leaves the model as it is; otherwise like {@link
+   * #prune}.
+   *
+   * @throws InvalidInputException also if a total is to be divided and this pruner is progressive
+   */
+  public PruningReport search(Model model, Calibration calibration, ExpertBudget budget) {
+    if (budget instanceof ExpertBudget.PerLayer even) {
+      return search(model, calibration, even.retained());
+    }
+    return calibrate(model, calibration).choose(method, budget, seed, executorOrThis());
+  }
+
+  /**
+   * Returns what a pass over a model's layers shows; otherwise like {@link #calibrate(MoeModel,
+   * Calibration)}.
+   */
+  public CalibrationStatistics calibrate(Model model, Calibration calibration) {
+    return calibrate(MoeModel.of(model), calibration);
+  }
+
+  /**
+   * Runs the calibration through a model, and returns what any method can choose any number of
+   * experts from. The model stays as it is. This pruner's method does not matter.
+   *
+   * @throws InvalidInputException if the calibration does not fit the model, the weights are not
+   *     finite, or this pruner is progressive, which has to decide layer by layer
+   */
+  public CalibrationStatistics calibrate(MoeModel model, Calibration calibration) {
+    if (progressive) {
+      throw new InvalidInputException(
+          "Progressive pruning decides layer after layer, so that it leaves no statistics to choose"
+              + " from, and divides no total; leave out the progressive option");
+    }
+    checkModel(model, calibration);
+    // Half of the experts, of which those of a token are likely to be among its candidates.
+    int typical =
+        model.moeLayers().stream()
+            .mapToInt(layer -> Math.max(layer.routing().topK(), layer.numExperts() / 2))
+            .min()
+            .orElseThrow();
+    return new Run(model, calibration, typical, true).statistics();
+  }
+
+  private Executor executorOrThis() {
+    return executor == null ? Runnable::run : executor;
   }
 
   /**
@@ -192,13 +248,17 @@ public final class ExpertPruner {
   }
 
   private static void check(MoeModel model, Calibration calibration, int retained) {
+    checkModel(model, calibration);
+    for (MoeLayerView layer : model.moeLayers()) {
+      check(layer.layerIndex(), layer.numExperts(), layer.routing(), retained);
+    }
+  }
+
+  private static void checkModel(MoeModel model, Calibration calibration) {
     if (model.moeLayers().isEmpty()) {
       throw new InvalidInputException("The model has no MoE layer, so that nothing can be pruned");
     }
     calibration.checkFits(model.vocabularySize(), model.maxPositions());
-    for (MoeLayerView layer : model.moeLayers()) {
-      check(layer.layerIndex(), layer.numExperts(), layer.routing(), retained);
-    }
   }
 
   /** Checks that a layer can retain so many experts. */
@@ -217,6 +277,16 @@ public final class ExpertPruner {
               retained, layer, numExperts, topK, numExperts));
     }
     checkGroups(layer, numExperts, routing, retained);
+  }
+
+  /** Returns whether a layer can retain so many experts. */
+  static boolean isPossible(int numExperts, Routing routing, int retained) {
+    try {
+      check(0, numExperts, routing, retained);
+      return true;
+    } catch (InvalidInputException e) {
+      return false;
+    }
   }
 
   /** Checks what a layer whose groups must stay equally large demands besides. */
@@ -246,10 +316,11 @@ public final class ExpertPruner {
     private final Stopwatch total = Stopwatch.createStarted();
     private final Map<Integer, Stopwatch> times = new HashMap<>();
     private final @Nullable String source;
-    private final boolean withOutputs = method.needsExpertOutputs() || measureLoss;
+    private final boolean withOutputs;
     private final CandidateBudget budget;
 
-    Run(MoeModel model, Calibration calibration, int retained) {
+    Run(MoeModel model, Calibration calibration, int retained, boolean withOutputs) {
+      this.withOutputs = withOutputs;
       this.model = model;
       this.calibration = calibration;
       this.retained = retained;
@@ -267,8 +338,40 @@ public final class ExpertPruner {
       source = model.sourceDigest().orElse(null); // Before the work, while its files are there.
     }
 
+    CalibrationStatistics statistics() {
+      Map<Integer, LayerCalibration> seen = seeAllLayers();
+      return statistics(model.moeLayers().stream().map(layer -> seenOf(seen, layer)).toList());
+    }
+
+    private CalibrationStatistics statistics(List<LayerCalibration> seen) {
+      return new CalibrationStatistics(
+          seen,
+          calibration.digest(),
+          source,
+          sequencesPerGroup,
+          calibration.parts(),
+          sequences.length());
+    }
+
+    private LayerCalibration seenOf(Map<Integer, LayerCalibration> seen, MoeLayerView layer) {
+      LayerCalibration ofLayer = requireNonNull(seen.get(layer.layerIndex()));
+      checkAllSeen(ofLayer);
+      return ofLayer;
+    }
+
+    private void checkAllSeen(LayerCalibration seen) {
+      if (needsForward() && seen.tokens() != sequences.tokens()) {
+        throw new IllegalStateException(
+            String.format(
+                "The model showed layer %d %d of the %d calibration tokens; its forward must show"
+                    + " every MoE layer the input of every token",
+                seen.layerIndex(), seen.tokens(), sequences.tokens()));
+      }
+    }
+
     PruningReport report() {
-      List<PruningReport.Layer> layers = progressive ? layerAfterLayer() : allLayersAtOnce();
+      List<PruningReport.PartLoss> parts = new ArrayList<>();
+      List<PruningReport.Layer> layers = progressive ? layerAfterLayer() : allLayersAtOnce(parts);
       checkInterrupt();
       return new PruningReport(
           retained,
@@ -276,6 +379,7 @@ public final class ExpertPruner {
           sequencesPerGroup,
           sequences.tokens(),
           layers,
+          parts,
           new Provenance(
               progressive ? method.name() + "-progressive" : method.name(),
               method.needsCalibration() ? calibration.digest() : null,
@@ -285,7 +389,7 @@ public final class ExpertPruner {
     }
 
     /** One pass over the calibration serves every layer. */
-    private List<PruningReport.Layer> allLayersAtOnce() {
+    private Map<Integer, LayerCalibration> seeAllLayers() {
       Map<Integer, LayerCalibration> calibrations = new HashMap<>();
       model.moeLayers().forEach(layer -> calibrations.put(layer.layerIndex(), calibration(layer)));
       int last = lastLayer();
@@ -311,12 +415,20 @@ public final class ExpertPruner {
         }
         end();
       }
+      return calibrations;
+    }
+
+    private List<PruningReport.Layer> allLayersAtOnce(List<PruningReport.PartLoss> parts) {
+      Map<Integer, LayerCalibration> calibrations = seeAllLayers();
       List<PruningReport.Layer> layers = new ArrayList<>();
+      List<LayerCalibration> seen = new ArrayList<>();
       for (MoeLayerView layer : model.moeLayers()) {
-        LayerCalibration seen = calibrations.get(layer.layerIndex());
-        if (seen != null) {
-          layers.add(choose(layer, seen));
-        }
+        LayerCalibration ofLayer = seenOf(calibrations, layer);
+        seen.add(ofLayer);
+        layers.add(choose(layer, ofLayer));
+      }
+      if (withOutputs) {
+        parts.addAll(statistics(seen).partLosses(layers));
       }
       return withTrueLosses(layers);
     }
@@ -355,6 +467,7 @@ public final class ExpertPruner {
               });
           step();
         }
+        checkAllSeen(seen);
         PruningReport.Layer choice = choose(layer, seen);
         if (choice.truncatedTokens() > 0) {
           choice = choice.withLoss(trueLossAfter(layer, choice.retained(), batches, chosen));
@@ -454,13 +567,6 @@ public final class ExpertPruner {
 
     private PruningReport.Layer choose(MoeLayerView layer, LayerCalibration seen) {
       checkInterrupt();
-      if (needsForward() && seen.tokens() != sequences.tokens()) {
-        throw new IllegalStateException(
-            String.format(
-                "The model showed layer %d %d of the %d calibration tokens; its forward must show"
-                    + " every MoE layer the input of every token",
-                layer.layerIndex(), seen.tokens(), sequences.tokens()));
-      }
       Stopwatch time = watch(layer);
       time.start();
       return ExpertPruner.choose(method, seen, retained, seed, executor, time);

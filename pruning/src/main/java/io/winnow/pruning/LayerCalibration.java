@@ -4,6 +4,7 @@ import io.winnow.core.Routing;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.DoubleConsumer;
 import java.util.stream.IntStream;
 
 /**
@@ -197,6 +198,42 @@ public final class LayerCalibration {
    */
   public double targetNorm() {
     return new LossEvaluator(this).targetNorm();
+  }
+
+  /**
+   * Returns the loss on some of the tokens, as one group, relative to the norm of their outputs.
+   *
+   * @param from the first token
+   * @param to behind the last
+   */
+  double relativeLoss(List<Integer> retained, long from, long to) {
+    LossEvaluator evaluator = new LossEvaluator(this);
+    RangeSum errors = new RangeSum(from, to);
+    evaluator.forEachError(mask(retained), errors);
+    RangeSum norms = new RangeSum(from, to);
+    evaluator.forEachSquaredNorm(norms);
+    return norms.sum == 0 ? 0 : Math.sqrt(Math.max(0, errors.sum) / norms.sum);
+  }
+
+  /** Adds up what is at some places of a sequence. */
+  private static final class RangeSum implements DoubleConsumer {
+    private final long from;
+    private final long to;
+    private long place;
+    private double sum;
+
+    RangeSum(long from, long to) {
+      this.from = from;
+      this.to = to;
+    }
+
+    @Override
+    public void accept(double value) {
+      if (place >= from && place < to) {
+        sum += value;
+      }
+      place++;
+    }
   }
 
   private boolean[] mask(List<Integer> experts) {

@@ -7,6 +7,7 @@ import io.winnow.core.Weighting.Divisor;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.DoubleConsumer;
 
 /**
  * Computes losses of subsets of a layer's experts from its calibration. Where a token's candidates
@@ -53,24 +54,29 @@ final class LossEvaluator {
    * @param retained by expert
    */
   double loss(boolean[] retained) {
-    truncated = 0;
     GroupedSum sum = new GroupedSum(layer.tokensPerGroup());
+    forEachError(retained, sum::add);
+    return rounded(sum.sumOfRoots());
+  }
+
+  /** Shows the squared error of every token, in order, where only some experts are retained. */
+  void forEachError(boolean[] retained, DoubleConsumer errors) {
+    truncated = 0;
     int[] experts = LayerCalibration.places(retained);
     for (TokenBatch batch : layer.batches()) {
       float[] products = layer.products(batch);
       if (routing.weighting().isPresent()) {
         Weighting weighting = routing.weighting().get();
         for (int token = 0; token < batch.tokens; token++) {
-          sum.add(ranked(batch, products, weighting, token, retained, experts));
+          errors.accept(ranked(batch, products, weighting, token, retained, experts));
         }
       } else {
         RoutingDecision decision = routing.routeAmong(batch.logits, batch.numExperts, experts);
         for (int token = 0; token < batch.tokens; token++) {
-          sum.add(routed(batch, products, decision, token));
+          errors.accept(routed(batch, products, decision, token));
         }
       }
     }
-    return rounded(sum.sumOfRoots());
   }
 
   /**
@@ -213,15 +219,20 @@ final class LossEvaluator {
   /** Returns the norm of the original output. */
   double targetNorm() {
     GroupedSum sum = new GroupedSum(layer.tokensPerGroup());
+    forEachSquaredNorm(sum::add);
+    return sum.sumOfRoots();
+  }
+
+  /** Shows the squared norm of every token's original output, in order. */
+  void forEachSquaredNorm(DoubleConsumer norms) {
     for (TokenBatch batch : layer.batches()) {
       float[] products = layer.products(batch);
       for (int token = 0; token < batch.tokens; token++) {
         count = 0;
         addOriginal(batch, token);
-        sum.add(squaredNorm(batch, products, token));
+        norms.accept(squaredNorm(batch, products, token));
       }
     }
-    return sum.sumOfRoots();
   }
 
   /** Drops the last 12 binary digits (Veltkamp's splitting). */

@@ -20,11 +20,12 @@ import java.util.TreeMap;
 /**
  * What was removed, and what it cost.
  *
- * @param retainedPerLayer r
+ * @param retainedPerLayer r, or the most that a layer retains where layers differ
  * @param progressive whether each layer was judged behind the layers pruned before it
  * @param sequencesPerGroup the sequences of one group of the loss; 0 for all tokens in one group
  * @param calibrationTokens tokens the layers were judged on
  * @param layers one entry per MoE layer
+ * @param parts what each source of a mixed calibration pays; empty if there is one
  * @param provenance how the choice was made
  * @param time the whole run
  */
@@ -34,13 +35,45 @@ public record PruningReport(
     int sequencesPerGroup,
     long calibrationTokens,
     List<Layer> layers,
+    List<PartLoss> parts,
     Provenance provenance,
     Duration time) {
 
-  /** Copies the list. */
+  /** Copies the lists. */
   public PruningReport {
     layers = List.copyOf(layers);
+    parts = List.copyOf(parts);
   }
+
+  /** Creates a report of a calibration of one part. */
+  public PruningReport(
+      int retainedPerLayer,
+      boolean progressive,
+      int sequencesPerGroup,
+      long calibrationTokens,
+      List<Layer> layers,
+      Provenance provenance,
+      Duration time) {
+    this(
+        retainedPerLayer,
+        progressive,
+        sequencesPerGroup,
+        calibrationTokens,
+        layers,
+        List.of(),
+        provenance,
+        time);
+  }
+
+  /**
+   * What the choice costs on one source of a mixed calibration.
+   *
+   * @param name of the source
+   * @param tokens of it
+   * @param relativeLoss the mean over the layers of the loss on these tokens, divided by the norm
+   *     of the layer's output on them
+   */
+  public record PartLoss(String name, long tokens, double relativeLoss) {}
 
   /**
    * One layer.
@@ -131,6 +164,17 @@ public record PruningReport(
     JsonArray array = new JsonArray();
     layers.forEach(layer -> array.add(toJson(layer)));
     json.add("layers", array);
+    if (!parts.isEmpty()) {
+      JsonArray ofParts = new JsonArray();
+      for (PartLoss part : parts) {
+        JsonObject one = new JsonObject();
+        one.addProperty("name", part.name());
+        one.addProperty("tokens", part.tokens());
+        one.addProperty("relative_loss", part.relativeLoss());
+        ofParts.add(one);
+      }
+      json.add("parts", ofParts);
+    }
     return json;
   }
 
