@@ -24,10 +24,10 @@ final class OptimalityProof {
   /** Tokens to look at in all branches together: seconds. */
   private static final long MOST_TOKENS = 20_000_000;
 
-  /** So many branches are looked at in any case. */
+  /** So many branches are looked at before the pace counts. */
   private static final long FIRST_BRANCHES = 100;
 
-  /** Later the closed share of the subsets must be this part of the used share of the branches. */
+  /** The closed share of the subsets must be this part of the used share of the branches. */
   private static final double PACE = 0.2;
 
   private final LayerCalibration layer;
@@ -42,7 +42,7 @@ final class OptimalityProof {
 
   private OptimalityProof(LayerCalibration layer, SubsetLoss known, long limit) {
     this.layer = layer;
-    this.limit = Math.min(limit, MOST_TOKENS / layer.tokens());
+    this.limit = Math.min(limit, MOST_TOKENS / Math.max(1, layer.tokens()));
     best = known;
     evaluator = new LossEvaluator(layer);
     fates = new LossEvaluator.Fate[layer.numExperts()];
