@@ -5,11 +5,14 @@ import ai.djl.Model;
 import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.decoder.MoeModels;
+import io.winnow.pruning.CalibrationStatistics;
+import io.winnow.pruning.ExpertBudget;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningMethod;
 import io.winnow.pruning.PruningReport;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Objects;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -35,12 +38,13 @@ final class PruneCommand implements Callable<Integer> {
 
   @Mixin private CalibrationOptions calibrationOptions;
 
+  @Mixin private BudgetOptions budgetOptions;
+
   @Option(
-      names = "--retain",
-      required = true,
-      paramLabel = "R",
-      description = "experts to keep in every layer")
-  private int retain;
+      names = "--stats",
+      paramLabel = "FILE",
+      description = "statistics of 'winnow calibrate', in place of --calib: no calibration is run")
+  private @Nullable Path stats;
 
   @Option(
       names = "--method",
@@ -93,25 +97,42 @@ final class PruneCommand implements Callable<Integer> {
     Outputs.requireFile("--plan", plan, out);
     Outputs.requireDifferent("--report", report, "--plan", plan);
     ModelLimits limits = model.check();
-    boolean streaming = streamOptions.isWanted(model, progressive);
+    if (stats != null && (calibrationOptions.isGiven() || progressive || groupSequences != 0)) {
+      throw new InvalidInputException(
+          "--stats holds what was seen in a calibration; leave out --calib, --progressive and"
+              + " --group-sequences ('winnow calibrate' has them)");
+    }
+    ExpertBudget budget = budgetOptions.read(model.folder(), limits);
+    boolean streaming = stats == null && streamOptions.isWanted(model, progressive);
+    if (streaming && budgetOptions.retain() == null) {
+      throw new InvalidInputException(
+          "A total is divided when all layers have been seen, and --stream writes one after the"
+              + " other; use --retain, or prune the model in memory");
+    }
     Device[] devices = streamOptions.devices(model);
     if (!streaming) {
       Outputs.requireNewCheckpoint("--out", out, model.folder());
     }
-    limits.checkRetain(retain);
-    Calibration calibration = calibrationOptions.read(model, limits);
-    System.err.println("Calibrating on " + calibration.description());
     int threads = Math.max(Runtime.getRuntime().availableProcessors(), devices.length + 1);
     ExecutorService executor = Executors.newFixedThreadPool(threads);
     try {
+      if (stats != null) {
+        fromStatistics(stats, budget, executor);
+        return 0;
+      }
+      Calibration calibration = calibrationOptions.read(model, limits);
+      System.err.println("Calibrating on " + calibration.description());
       ExpertPruner pruner = builder.optDevices(devices).optExecutor(executor).build();
       if (!streaming) {
         try (Model loaded = model.load()) {
-          PruningReport result = pruner.pruneInPlace(loaded, calibration, retain);
+          PruningReport result = pruner.pruneInPlace(loaded, calibration, budget);
           MoeModels.save(loaded, out, new ConsoleProgress());
           finish(result);
         }
-      } else if (streamOptions.isDryRun()) {
+        return 0;
+      }
+      int retain = Objects.requireNonNull(budgetOptions.retain());
+      if (streamOptions.isDryRun()) {
         System.out.print(
             StreamOptions.table(
                 pruner.estimateCheckpoint(model.folder(), calibration, retain, out)));
@@ -122,6 +143,18 @@ final class PruneCommand implements Callable<Integer> {
       executor.shutdownNow();
     }
     return 0;
+  }
+
+  private void fromStatistics(Path file, ExpertBudget budget, ExecutorService executor)
+      throws IOException {
+    try (Model loaded = model.load()) {
+      PruningReport result =
+          CalibrationStatistics.read(file, loaded)
+              .choose(methodOf(method), budget, calibrationOptions.seed(), executor);
+      result.plan().applyTo(loaded);
+      MoeModels.save(loaded, out, new ConsoleProgress());
+      finish(result);
+    }
   }
 
   private void finish(PruningReport result) throws IOException {

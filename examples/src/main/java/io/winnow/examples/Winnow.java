@@ -35,6 +35,7 @@ import picocli.CommandLine.Command;
     subcommands = {
       DemoCommand.class,
       InspectCommand.class,
+      CalibrateCommand.class,
       PruneCommand.class,
       ApplyCommand.class,
       EvolveCommand.class,

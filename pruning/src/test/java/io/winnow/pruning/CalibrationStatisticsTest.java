@@ -34,7 +34,9 @@ class CalibrationStatisticsTest {
     return Stream.of(
         SoftmaxRouting.of(2, true),
         SoftmaxRouting.of(2, false),
-        ScoredRouting.builder(ScoredRouting.Score.SIGMOID, 8, 2).optGroups(2, 1).build());
+        ScoredRouting.builder(ScoredRouting.Score.SIGMOID, 8, 2)
+            .optGroups(2, 1, ScoredRouting.GroupScore.GREATEST)
+            .build());
   }
 
   @ParameterizedTest
@@ -44,8 +46,7 @@ class CalibrationStatisticsTest {
     Calibration calibration = FakeModel.calibration(4, 6, 8);
     ExpertPruner pruner = ExpertPruner.builder().optSequencesPerGroup(2).build();
     pruner.calibrate(model, calibration).write(folder.resolve("stats.winnow"));
-    CalibrationStatistics read =
-        CalibrationStatistics.read(folder.resolve("stats.winnow"), model);
+    CalibrationStatistics read = CalibrationStatistics.read(folder.resolve("stats.winnow"), model);
     for (PruningMethod method : PruningMethod.all()) {
       for (int retained = 4; retained <= 8; retained += 2) {
         PruningReport direct =
@@ -117,9 +118,12 @@ class CalibrationStatisticsTest {
         Calibration.mix(
             8,
             List.of(
-                new Calibration.Share("first", first, 3), new Calibration.Share("second", second, 1)));
+                new Calibration.Share("first", first, 3),
+                new Calibration.Share("second", second, 1)));
     PruningReport report = ExpertPruner.builder().build().search(model, mixed, 3);
-    assertThat(report.parts()).extracting(PruningReport.PartLoss::name).containsExactly("first", "second");
+    assertThat(report.parts())
+        .extracting(PruningReport.PartLoss::name)
+        .containsExactly("first", "second");
     assertThat(report.parts()).extracting(PruningReport.PartLoss::tokens).containsExactly(48L, 16L);
     // What is lost on a part is what the same choice loses on its tokens alone.
     CalibrationStatistics alone =
@@ -194,16 +198,11 @@ class CalibrationStatisticsTest {
     double even;
     try (Model model = load(Fixtures.TINY_MIXTRAL)) {
       ExpertPruner pruner = ExpertPruner.builder().build();
-      CalibrationStatistics statistics =
-          pruner.calibrate(model, Fixtures.naeeCalibration("code"));
+      CalibrationStatistics statistics = pruner.calibrate(model, Fixtures.naeeCalibration("code"));
       PruningMethod method = PruningMethod.reconstruction();
       PruningReport total = statistics.choose(method, ExpertBudget.total(24), 0);
       MoeModels.writePruned(
-          Fixtures.TINY_MIXTRAL,
-          total.plan().retained(),
-          total.provenance(),
-          uneven,
-          null);
+          Fixtures.TINY_MIXTRAL, total.plan().retained(), total.provenance(), uneven, null);
       statistics.choose(method, ExpertBudget.perLayer(6), 0).plan().applyTo(model);
       even = perplexity(model);
     }

@@ -48,8 +48,7 @@ class ExpertBudgetTest {
     double best = Double.POSITIVE_INFINITY;
     for (Map.Entry<Integer, Double> option : losses.get(layer).entrySet()) {
       if (option.getKey() <= left) {
-        best =
-            Math.min(best, option.getValue() + best(losses, layer + 1, left - option.getKey()));
+        best = Math.min(best, option.getValue() + best(losses, layer + 1, left - option.getKey()));
       }
     }
     return best;
@@ -73,6 +72,7 @@ class ExpertBudgetTest {
     SortedMap<Integer, Double> losses = new TreeMap<>(Map.of(2, 1.0, 8, 0.0));
     assertThatThrownBy(() -> ExpertBudget.divide(List.of(losses, losses, losses), 5))
         .isInstanceOf(InvalidInputException.class)
-        .hasMessage("5 experts are too few for 3 layers, which need at least 6 together; allow 6 to 24");
+        .hasMessage(
+            "5 experts are too few for 3 layers, which need at least 6 together; allow 6 to 24");
   }
 }

@@ -98,9 +98,6 @@ final class CheckpointLayout {
             checkpoint,
             Families.of(checkpoint),
             merged ? checkpoint.config().requirePositiveInt(ROUTER_EXPERTS) : null);
-    for (int layer : layout.config.sparseLayers()) {
-      layout.routing(layer, null);
-    }
     layout.embedding();
     layout.finalNorm();
     layout.head();
@@ -112,6 +109,7 @@ final class CheckpointLayout {
         layout.dense(layer);
         continue;
       }
+      layout.routing(layer, null);
       layout.router(layer);
       layout.routerMapping(layer);
       layout.routerBias(layer);

@@ -60,6 +60,23 @@ public record CheckpointSummary(
     footprints = List.copyOf(footprints);
   }
 
+  /**
+   * Returns how many experts all layers together may have for the tensors to take at most so many
+   * bytes; 0 or less if they are too many without any. What holds a row for each expert, such as
+   * the router, counts as an expert's. Of a checkpoint whose layers have the same number.
+   */
+  public long expertsWithin(long bytes) {
+    Footprint whole = footprints.get(0);
+    if (footprints.size() < 2) {
+      return bytes < whole.bytes() ? 0 : (long) experts * moeLayers;
+    }
+    Footprint less = footprints.get(footprints.size() - 1);
+    long perExpert =
+        (whole.bytes() - less.bytes()) / ((long) (whole.retained() - less.retained()) * moeLayers);
+    long dropped = Math.max(0, -Math.floorDiv(bytes - whole.bytes(), perExpert));
+    return (long) experts * moeLayers - dropped;
+  }
+
   /** What a tensor is for. */
   public enum Part {
     /** The table of token vectors, which may be the head too. */
