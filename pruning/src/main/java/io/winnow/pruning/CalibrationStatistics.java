@@ -148,6 +148,10 @@ public final class CalibrationStatistics {
     return ExpertPruner.choose(method, layer, retained, seed, executor, Stopwatch.createStarted());
   }
 
+  /**
+   * Divides a total. All layers add to one residual stream, in which their squared errors add;
+   * losses relative to each layer's own output would ruin a layer because it says much.
+   */
   private List<PruningReport.Layer> divide(
       PruningMethod method, int total, long seed, Executor executor) {
     List<SortedMap<Integer, PruningReport.Layer>> options = new ArrayList<>();
@@ -160,12 +164,16 @@ public final class CalibrationStatistics {
       options.add(ofLayer);
       losses.add(
           ImmutableSortedMap.copyOf(
-              Maps.transformValues(ofLayer, one -> one.relativeLoss().orElse(0))));
+              Maps.transformValues(ofLayer, one -> squared(one.loss().orElse(0)))));
     }
     int[] retained = ExpertBudget.divide(losses, total);
     return IntStream.range(0, retained.length)
         .mapToObj(i -> Objects.requireNonNull(options.get(i).get(retained[i])))
         .toList();
+  }
+
+  private static double squared(double value) {
+    return value * value;
   }
 
   /** Returns the numbers of experts that a layer may retain of a total, ascending. */

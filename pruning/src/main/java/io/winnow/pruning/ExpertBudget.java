@@ -22,7 +22,7 @@ public sealed interface ExpertBudget {
 
   /**
    * Returns the budget of at most so many experts in all layers together, divided so that the sum
-   * of the layers' relative losses is least. Every layer retains at least as many as a token
+   * of the layers' squared losses is least. Every layer retains at least as many as a token
    * selects. Only this library reads checkpoints whose layers differ.
    *
    * @param total experts
