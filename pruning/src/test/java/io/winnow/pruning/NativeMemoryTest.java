@@ -79,7 +79,7 @@ class NativeMemoryTest {
     for (int i = 0; i < 16_384; i++) {
       garbage[i % garbage.length] = new byte[1 << 16];
     }
-    assertThat(garbage).doesNotContainNull();
+    assertThat(garbage).hasDimensions(8, 1 << 16);
   }
 
   private static long median(long[] values) {
