@@ -34,11 +34,102 @@ public final class Calibration {
   private final TokenSequences sequences;
   private final long seed;
   private final String description;
+  private final List<Part> parts;
 
   private Calibration(TokenSequences sequences, long seed, String description) {
+    this(sequences, seed, description, List.of(new Part("calibration", sequences.count())));
+  }
+
+  private Calibration(TokenSequences sequences, long seed, String description, List<Part> parts) {
     this.sequences = sequences;
     this.seed = seed;
     this.description = description;
+    this.parts = List.copyOf(parts);
+  }
+
+  /**
+   * Sequences that come from one source; those of the parts follow each other.
+   *
+   * @param name of the source
+   * @param sequences how many
+   */
+  public record Part(String name, int sequences) {}
+
+  /**
+   * A source of a mixed calibration, and what it weighs.
+   *
+   * @param name for reports
+   * @param calibration of which the first sequences are taken
+   * @param weight positive; the share of the source is its weight of the sum of all
+   */
+  public record Share(String name, Calibration calibration, double weight) {}
+
+  /**
+   * Returns a calibration on several sources, each with its share of the sequences, so that every
+   * method weighs them so: 0.7 and 0.3 of 100 sequences are the first 70 and the first 30. If a
+   * source has fewer than its share, all are fewer.
+   *
+   * @param sequences how many are wanted altogether, at least one for each source
+   * @throws InvalidInputException if there is no source, a weight is not positive, a source gets no
+   *     sequence, or sequences differ in length
+   */
+  public static Calibration mix(int sequences, List<Share> shares) {
+    if (shares.isEmpty()) {
+      throw new InvalidInputException("A mixed calibration needs at least one source");
+    }
+    double sum = 0;
+    int length = shares.get(0).calibration().sequences().length();
+    for (Share share : shares) {
+      if (!(share.weight() > 0) || Double.isInfinite(share.weight())) {
+        throw new InvalidInputException(
+            "The weight of '"
+                + share.name()
+                + "' is "
+                + share.weight()
+                + "; use a positive number");
+      }
+      if (share.calibration().sequences().length() != length) {
+        throw new InvalidInputException(
+            String.format(
+                "The sources have sequences of %d and %d tokens ('%s'); use the same length for all",
+                length, share.calibration().sequences().length(), share.name()));
+      }
+      sum += share.weight();
+    }
+    double scale = sequences / sum; // Sequences per weight.
+    for (Share share : shares) {
+      scale = Math.min(scale, share.calibration().sequences().count() / share.weight());
+    }
+    List<Part> parts = new ArrayList<>();
+    List<long[]> rows = new ArrayList<>();
+    for (Share share : shares) {
+      // A little more, since 0.3 * 10 / 1.0 may be just below 3.
+      int count = (int) Math.floor(share.weight() * scale + 1e-9);
+      if (count == 0) {
+        throw new InvalidInputException(
+            String.format(
+                "With weight %s '%s' gets none of %d sequences; use more sequences or a greater"
+                    + " weight",
+                share.weight(), share.name(), sequences));
+      }
+      for (int i = 0; i < count; i++) {
+        rows.add(share.calibration().sequences().sequence(i));
+      }
+      parts.add(new Part(share.name(), count));
+    }
+    StringBuilder description = new StringBuilder();
+    for (int i = 0; i < parts.size(); i++) {
+      description
+          .append(i == 0 ? "" : ", ")
+          .append(parts.get(i).sequences())
+          .append(" of ")
+          .append(parts.get(i).name());
+    }
+    return new Calibration(
+        TokenSequences.of(rows.toArray(long[][]::new)),
+        shares.get(0).calibration().seed(),
+        description + ", sequences of " + length + " tokens",
+        parts);
   }
 
   /**
@@ -98,6 +189,11 @@ public final class Calibration {
   /** Returns the token ids, {@code [sequences, length]}. */
   public TokenSequences sequences() {
     return sequences;
+  }
+
+  /** Returns the sources of the sequences, in order; one, unless the calibration is mixed. */
+  public List<Part> parts() {
+    return parts;
   }
 
   /** Returns what identifies the token ids: {@link TokenSequences#digest}. */

@@ -1,6 +1,7 @@
 package io.winnow.core;
 
 import ai.djl.ndarray.NDArray;
+import org.jspecify.annotations.Nullable;
 
 /** Watches one forward pass from layer to layer, and may change what the router decided. */
 public interface ForwardObserver extends RouterHook {
@@ -13,6 +14,18 @@ public interface ForwardObserver extends RouterHook {
    */
   default boolean onInput(MoeLayerView layer, NDArray hidden) {
     return true;
+  }
+
+  /**
+   * Computes what the routed experts of a layer add, in the model's place. Is called after {@link
+   * #onInput}; the layer's router and {@link #onRouting} are then not asked.
+   *
+   * @param hidden as in {@link #onInput}
+   * @return the weighted sum of the experts' outputs, {@code [tokens, hiddenSize]} float32, without
+   *     shared experts; the model closes it. Null to leave it to the model
+   */
+  default @Nullable NDArray routedOutput(MoeLayerView layer, NDArray hidden) {
+    return null;
   }
 
   @Override

@@ -1,6 +1,9 @@
 package io.winnow.core;
 
+import io.winnow.core.Weighting.Divisor;
+import io.winnow.core.Weighting.Mass;
 import java.util.Arrays;
+import java.util.Optional;
 
 /**
  * The k highest logits, whose sigmoid multiplies the experts' inputs instead of their outputs
@@ -43,6 +46,16 @@ public final class InputScalingRouting implements Routing {
   public Routing retain(int... retained) {
     selection.retain(retained);
     return this;
+  }
+
+  @Override
+  public double[] selectionScores(float[] logits, int numExperts) {
+    return selection.selectionScores(logits, numExperts);
+  }
+
+  @Override
+  public Optional<Weighting> weighting() {
+    return Optional.of(Weighting.of(Mass.ONE, Divisor.NONE));
   }
 
   @Override

@@ -1,5 +1,6 @@
 package io.winnow.core;
 
+import com.google.common.collect.Sets;
 import com.google.gson.Gson;
 import com.google.gson.GsonBuilder;
 import com.google.gson.JsonElement;
@@ -15,6 +16,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.TreeSet;
 import java.util.UUID;
 
 /** Small JSON files: plans, policies, reports, settings. Public for Winnow's own modules. */
@@ -70,6 +74,19 @@ public final class JsonFiles {
     return object;
   }
 
+  /** Returns, in words, where an object that was stored differs from another. */
+  public static List<String> differences(JsonObject there, JsonObject here) {
+    List<String> differences = new ArrayList<>();
+    for (String name : Sets.union(new TreeSet<>(there.keySet()), new TreeSet<>(here.keySet()))) {
+      String stored = String.valueOf(there.get(name));
+      String current = String.valueOf(here.get(name));
+      if (!stored.equals(current)) {
+        differences.add(name + " is " + stored + " there and " + current + " here");
+      }
+    }
+    return differences;
+  }
+
   /**
    * Writes beside the file and renames, so that no reader sees half of it.
    *
@@ -84,7 +101,13 @@ public final class JsonFiles {
     // Not createTempFile: its file is private to the owner, and would stay so.
     Path temporary = parent.resolve("." + absolute.getFileName() + ".partial-" + UUID.randomUUID());
     try {
-      Files.writeString(temporary, GSON.toJson(json) + "\n", StandardOpenOption.CREATE_NEW);
+      // On disk before it takes the name, which a power failure must not give to an empty file.
+      Files.writeString(
+          temporary,
+          GSON.toJson(json) + "\n",
+          StandardOpenOption.CREATE_NEW,
+          StandardOpenOption.WRITE,
+          StandardOpenOption.SYNC);
       Files.move(temporary, absolute, StandardCopyOption.REPLACE_EXISTING);
     } finally {
       Files.deleteIfExists(temporary);

@@ -1,5 +1,7 @@
 package io.winnow.core;
 
+import java.util.Optional;
+
 /**
  * How one MoE layer turns router logits into experts and weights.
  *
@@ -23,10 +25,52 @@ public interface Routing {
   RoutingDecision route(float[] logits, int experts);
 
   /**
+   * Selects experts and weights as the layer does when only some experts are left, their rows of
+   * the gate alone: like {@link #retain} and then {@link #route} of their logits, but the result
+   * names experts by their places in the whole layer, and groups need not be equally large. A token
+   * whose groups have too few experts gets {@link RoutingDecision#NONE} with weight 0 for the rest.
+   *
+   * @param logits router logits of all experts, row-major {@code [tokens, experts]}, float32
+   * @param retained the experts that are left, ascending
+   * @throws InvalidInputException if fewer than {@link #topK()} are left, or a logit is not finite
+   */
+  default RoutingDecision routeAmong(float[] logits, int experts, int... retained) {
+    int rows = logits.length / experts;
+    float[] columns = new float[rows * retained.length];
+    for (int row = 0; row < rows; row++) {
+      for (int i = 0; i < retained.length; i++) {
+        columns[row * retained.length + i] = logits[row * experts + retained[i]];
+      }
+    }
+    RoutingDecision decision = retain(retained).route(columns, retained.length);
+    int[] selected = decision.experts();
+    for (int i = 0; i < selected.length; i++) {
+      selected[i] = retained[selected[i]];
+    }
+    return RoutingDecision.owning(decision.topK(), selected, decision.weights());
+  }
+
+  /**
    * Returns the score of every expert before selection, row-major {@code [tokens, experts]}: what
    * "soft activation" sums.
    */
   float[] scores(float[] logits, int experts);
+
+  /**
+   * Returns what experts are compared by where a token selects, row-major {@code [tokens,
+   * experts]}; without groups. It tells a search for whose outputs a token may have a use.
+   */
+  default double[] selectionScores(float[] logits, int experts) {
+    return SoftmaxRouting.asDoubles(scores(logits, experts));
+  }
+
+  /**
+   * Returns how selected experts are weighed, if a token always selects the first k of those
+   * retained by {@link #selectionScores}; without it, a search has to route again for every subset.
+   */
+  default Optional<Weighting> weighting() {
+    return Optional.empty();
+  }
 
   /**
    * Returns the routing of the layer after its other experts were removed by deleting their rows of
@@ -40,7 +84,8 @@ public interface Routing {
 
   /**
    * Returns the number of groups, equal parts of the experts in order, that must stay equally large
-   * when experts are removed; 1 where any may go.
+   * when experts are removed; 1 where any may go. A routing with more overrides {@link
+   * #routeAmong}, which a search also asks about groups that are not equally large.
    */
   default int groups() {
     return 1;

@@ -1,6 +1,9 @@
 package io.winnow.core;
 
+import io.winnow.core.Weighting.Divisor;
+import io.winnow.core.Weighting.Mass;
 import java.util.Arrays;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -96,28 +99,59 @@ public final class ScoredRouting implements Routing {
 
   @Override
   public RoutingDecision route(float[] logits, int numExperts) {
+    return route(logits, numExperts, null);
+  }
+
+  @Override
+  public RoutingDecision routeAmong(float[] logits, int numExperts, int... retained) {
+    if (retained.length < form.topK) {
+      throw new InvalidInputException(
+          retained.length
+              + " experts cannot serve tokens that select "
+              + form.topK
+              + " each; retain at least "
+              + form.topK);
+    }
+    boolean[] present = new boolean[experts];
+    for (int expert : retained) {
+      present[expert] = true;
+    }
+    return route(logits, numExperts, present);
+  }
+
+  private RoutingDecision route(float[] logits, int numExperts, boolean @Nullable [] present) {
     int tokens = tokens(logits, numExperts);
     int[] selected = new int[tokens * form.topK];
     float[] weights = new float[selected.length];
     double[] scores = new double[experts];
     double[] corrected = new double[experts];
     for (int token = 0; token < tokens; token++) {
-      score(logits, token * experts, scores);
+      score(logits, token * experts, present, scores);
       for (int expert = 0; expert < experts; expert++) {
         corrected[expert] = bias == null ? scores[expert] : scores[expert] + bias[expert];
+        if (present != null && !present[expert]) {
+          corrected[expert] = Double.NEGATIVE_INFINITY;
+        }
       }
       maskGroups(corrected);
       int out = token * form.topK;
       double sum = 0;
       for (int rank = 0; rank < form.topK; rank++) {
         int best = greatest(corrected, 0, experts);
+        if (corrected[best] == Double.NEGATIVE_INFINITY) {
+          selected[out + rank] = RoutingDecision.NONE;
+          continue;
+        }
         selected[out + rank] = best;
         corrected[best] = Double.NEGATIVE_INFINITY;
         sum += scores[best];
       }
       double divisor = form.normalized ? Math.max(sum + form.addend, form.least) : 1;
       for (int rank = 0; rank < form.topK; rank++) {
-        weights[out + rank] = (float) (scores[selected[out + rank]] / divisor * form.factor);
+        int expert = selected[out + rank];
+        if (expert != RoutingDecision.NONE) {
+          weights[out + rank] = (float) (scores[expert] / divisor * form.factor);
+        }
       }
     }
     return RoutingDecision.owning(form.topK, selected, weights);
@@ -165,24 +199,76 @@ public final class ScoredRouting implements Routing {
     return best;
   }
 
-  private void score(float[] logits, int row, double[] scores) {
+  private void score(float[] logits, int row, boolean @Nullable [] present, double[] scores) {
     double greatest = Double.NEGATIVE_INFINITY;
     for (int expert = 0; expert < experts; expert++) {
       SoftmaxRouting.checkFinite(expert, logits[row + expert]);
-      greatest = Math.max(greatest, logits[row + expert]);
+      if (present == null || present[expert]) {
+        greatest = Math.max(greatest, logits[row + expert]);
+      }
     }
     double sum = 0;
     for (int expert = 0; expert < experts; expert++) {
       double logit = logits[row + expert];
       scores[expert] =
           form.score == Score.SIGMOID ? 1 / (1 + Math.exp(-logit)) : Math.exp(logit - greatest);
-      sum += scores[expert];
+      if (present == null || present[expert]) {
+        sum += scores[expert];
+      }
     }
     if (form.score == Score.SOFTMAX) {
       for (int expert = 0; expert < experts; expert++) {
         scores[expert] /= sum;
       }
     }
+  }
+
+  /** Returns the corrected scores. */
+  @Override
+  public double[] selectionScores(float[] logits, int numExperts) {
+    if (form.score == Score.SOFTMAX && bias == null) {
+      return SoftmaxRouting.asDoubles(logits);
+    }
+    int tokens = tokens(logits, numExperts);
+    double[] all = new double[logits.length];
+    double[] scores = new double[experts];
+    for (int token = 0; token < tokens; token++) {
+      score(logits, token * experts, null, scores);
+      for (int expert = 0; expert < experts; expert++) {
+        all[token * experts + expert] = scores[expert] + (bias == null ? 0 : bias[expert]);
+      }
+    }
+    return all;
+  }
+
+  /**
+   * Empty where a token uses few groups, and where a removal changes the scores against the
+   * correction or the sum that is added to: the order or the weights then depend on all experts.
+   */
+  @Override
+  public Optional<Weighting> weighting() {
+    if (form.selectedGroups < form.groups) {
+      return Optional.empty();
+    }
+    if (form.score == Score.SIGMOID) {
+      return Optional.of(
+          new Weighting(
+              Mass.SIGMOID,
+              form.normalized ? Divisor.SELECTED : Divisor.NONE,
+              form.addend,
+              form.least,
+              form.factor));
+    }
+    if (bias != null || form.addend != 0 || form.least != 0) {
+      return Optional.empty();
+    }
+    return Optional.of(
+        new Weighting(
+            Mass.EXPONENTIAL,
+            form.normalized ? Divisor.SELECTED : Divisor.RETAINED,
+            0,
+            0,
+            form.factor));
   }
 
   /** Returns the uncorrected scores. */
@@ -192,7 +278,7 @@ public final class ScoredRouting implements Routing {
     float[] all = new float[logits.length];
     double[] scores = new double[experts];
     for (int token = 0; token < tokens; token++) {
-      score(logits, token * experts, scores);
+      score(logits, token * experts, null, scores);
       for (int expert = 0; expert < experts; expert++) {
         all[token * experts + expert] = (float) scores[expert];
       }

@@ -2,6 +2,9 @@ package io.winnow.core;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.types.DataType;
+import io.winnow.core.Weighting.Divisor;
+import io.winnow.core.Weighting.Mass;
+import java.util.Optional;
 
 /**
  * Softmax over the experts, then the k highest; their weights divided by their sum (Mixtral,
@@ -62,6 +65,28 @@ public final class SoftmaxRouting implements Routing {
               + topK);
     }
     return this;
+  }
+
+  /** Returns the logits: of the same order as the scores, and of none are two rounded to one. */
+  @Override
+  public double[] selectionScores(float[] logits, int numExperts) {
+    return asDoubles(logits);
+  }
+
+  static double[] asDoubles(float[] logits) {
+    double[] values = new double[logits.length];
+    for (int i = 0; i < values.length; i++) {
+      values[i] = logits[i];
+    }
+    return values;
+  }
+
+  @Override
+  public Optional<Weighting> weighting() {
+    return logarithms
+        ? Optional.empty()
+        : Optional.of(
+            Weighting.of(Mass.EXPONENTIAL, renormalized ? Divisor.SELECTED : Divisor.RETAINED));
   }
 
   @Override

@@ -161,4 +161,45 @@ class ScoredRoutingTest {
     assertThat(routing.scalesInputs()).isTrue();
     assertThatThrownBy(() -> routing.retain()).isInstanceOf(InvalidInputException.class);
   }
+
+  @Test
+  void amongSomeExpertsItIsTheRoutingThatRetainsThem() {
+    float[] logits = logits(9, 50 * 12);
+    float[] bias = logits(10, 12);
+    int[] retained = {0, 2, 3, 4, 5, 6, 8, 9, 11};
+    for (Score score : Score.values()) {
+      ScoredRouting routing =
+          ScoredRouting.builder(score, 12, 3)
+              .optCorrection(bias)
+              .optGroups(3, 2, GroupScore.TWO_GREATEST)
+              .optNormalized(1e-3, 0.2)
+              .build();
+      RoutingDecision among = routing.routeAmong(logits, 12, retained);
+      float[] columns = new float[50 * 9];
+      for (int token = 0; token < 50; token++) {
+        for (int i = 0; i < 9; i++) {
+          columns[token * 9 + i] = logits[token * 12 + retained[i]];
+        }
+      }
+      RoutingDecision expected = routing.retain(retained).route(columns, 9);
+      assertThat(among.weights()).isEqualTo(expected.weights());
+      assertThat(among.experts())
+          .isEqualTo(Arrays.stream(expected.experts()).map(i -> retained[i]).toArray());
+    }
+  }
+
+  @Test
+  void amongUnequalGroupsATokenTakesWhatTheyHave() {
+    // Groups {0, 1}, {2, 3}, {4, 5}; a token uses one, of which it selects two.
+    ScoredRouting routing =
+        ScoredRouting.builder(Score.SIGMOID, 6, 2).optGroups(3, 1, GroupScore.GREATEST).build();
+    float[] logits = {5, 1, 3, 2, 0, -1};
+    assertThat(routing.routeAmong(logits, 6, 0, 2, 3, 4, 5).experts())
+        .containsExactly(0, RoutingDecision.NONE);
+    assertThat(routing.routeAmong(logits, 6, 0, 2, 3, 4, 5).weight(0, 1)).isEqualTo(0);
+    assertThat(routing.routeAmong(logits, 6, 1, 2, 3).experts()).containsExactly(2, 3);
+    assertThatThrownBy(() -> routing.routeAmong(logits, 6, 1))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContaining("at least 2");
+  }
 }

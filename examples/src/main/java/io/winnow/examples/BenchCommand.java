@@ -93,6 +93,98 @@ final class BenchCommand implements Callable<Integer> {
   }
 
   @Command(
+      name = "many-experts",
+      mixinStandardHelpOptions = true,
+      description =
+          "The search of a layer of many experts: its loss against other methods' and random subsets',"
+              + " its time against computing all experts' outputs once.",
+      footer = {
+        "",
+        "Example: the figures of the README:",
+        "  winnow bench many-experts --experts 128 --retain 64 --layer routed --repeat 3"
+      })
+  Integer manyExperts(
+      @Option(
+              names = "--hidden",
+              defaultValue = "1024",
+              description = "hidden size (default: ${DEFAULT-VALUE})")
+          int hidden,
+      @Option(
+              names = "--intermediate",
+              defaultValue = "512",
+              description = "intermediate size (default: ${DEFAULT-VALUE})")
+          int intermediate,
+      @Option(
+              names = "--experts",
+              defaultValue = "64",
+              description = "experts (default: ${DEFAULT-VALUE})")
+          int experts,
+      @Option(
+              names = "--top-k",
+              defaultValue = "8",
+              description = "experts per token (default: ${DEFAULT-VALUE})")
+          int topK,
+      @Option(
+              names = "--tokens",
+              defaultValue = "4096",
+              description = "calibration tokens (default: ${DEFAULT-VALUE})")
+          int tokens,
+      @Option(
+              names = "--retain",
+              defaultValue = "32",
+              description = "experts to retain (default: ${DEFAULT-VALUE})")
+          int retain,
+      @Option(
+              names = "--layer",
+              paramLabel = "KIND",
+              defaultValue = "random",
+              description =
+                  "random, or routed: with topics and experts that have much in common (default:"
+                      + " ${DEFAULT-VALUE})")
+          String layer,
+      @Option(
+              names = "--threads",
+              defaultValue = "2",
+              description = "threads of the search (default: ${DEFAULT-VALUE})")
+          int threads,
+      @Option(
+              names = "--repeat",
+              defaultValue = "1",
+              description = "pairs of runs; the median counts (default: ${DEFAULT-VALUE})")
+          int repeat,
+      @Option(
+              names = "--seed",
+              defaultValue = "0",
+              description = "seed of layer and search (default: ${DEFAULT-VALUE})")
+          long seed,
+      @Option(names = "--json", paramLabel = "FILE", description = "result to write as JSON")
+          @Nullable Path json)
+      throws Exception {
+    if (!layer.equals("random") && !layer.equals("routed")) {
+      throw new InvalidInputException("--layer is '" + layer + "'; choose random or routed");
+    }
+    Outputs.requireFile("--json", json);
+    ManyExpertsBenchmark.Result result =
+        new ManyExpertsBenchmark(
+                hidden,
+                intermediate,
+                experts,
+                topK,
+                tokens,
+                retain,
+                layer.equals("routed"),
+                threads,
+                repeat,
+                seed)
+            .run();
+    System.out.print(result.table());
+    if (json != null) {
+      Json.write(json, result.toJson());
+    }
+    return 0;
+  }
+
+  @Command(
       name = "decode",
       mixinStandardHelpOptions = true,
       description = "Prefill and decoding of random prompts, with and without skipping.",
@@ -218,6 +310,68 @@ final class BenchCommand implements Callable<Integer> {
   }
 
   @Command(
+      name = "prune-stream",
+      mixinStandardHelpOptions = true,
+      description =
+          "Pruning a checkpoint on disk layer by layer: time, memory, and how often tensors are"
+              + " read.",
+      footer = {
+        "",
+        "Example: 11 GB, the figures of the README:",
+        "  winnow bench checkpoint --out big --layers 16 --hidden 2048 --intermediate 7168 \\",
+        "      --shard-mb 2000",
+        "  winnow bench prune-stream --model big --retain 6 --scratch ."
+      })
+  Integer pruneStream(
+      @Option(names = "--model", required = true, paramLabel = "DIR", description = "the model")
+          Path model,
+      @Option(
+              names = "--retain",
+              paramLabel = "R",
+              defaultValue = "6",
+              description = "experts to keep in every layer (default: ${DEFAULT-VALUE})")
+          int retain,
+      @Option(
+              names = "--sequences",
+              paramLabel = "N",
+              defaultValue = "16",
+              description = "calibration sequences of random tokens (default: ${DEFAULT-VALUE})")
+          int sequences,
+      @Option(
+              names = "--length",
+              paramLabel = "L",
+              defaultValue = "512",
+              description = "tokens per sequence (default: ${DEFAULT-VALUE})")
+          int length,
+      @Option(
+              names = "--memory",
+              paramLabel = "MIB",
+              defaultValue = "1024",
+              description = "for hidden states and experts' outputs (default: ${DEFAULT-VALUE})")
+          long memory,
+      @Option(
+              names = "--scratch",
+              required = true,
+              paramLabel = "DIR",
+              description = "folder for the pruned model, which is removed")
+          Path scratch,
+      @Option(names = "--json", paramLabel = "FILE", description = "result to write as JSON")
+          @Nullable Path json)
+      throws Exception {
+    Outputs.requireFile("--json", json);
+    Path out = scratch.resolve("winnow-prune-stream");
+    Outputs.requireNewCheckpoint("--scratch", out, model);
+    StreamingBenchmark.Result result =
+        new StreamingBenchmark(model, retain, sequences, length, memory << 20, out)
+            .run(new ConsoleProgress());
+    System.out.print(result.table());
+    if (json != null) {
+      Json.write(json, result.toJson());
+    }
+    return 0;
+  }
+
+  @Command(
       name = "checkpoint",
       mixinStandardHelpOptions = true,
       description = "Writes a Mixtral checkpoint of random weights to measure with.",
@@ -255,13 +409,23 @@ final class BenchCommand implements Callable<Integer> {
               paramLabel = "TYPE",
               defaultValue = "BF16",
               description = "BF16 or F32 (default: ${DEFAULT-VALUE})")
-          TensorType stored)
+          TensorType stored,
+      @Option(
+              names = "--shard-mb",
+              paramLabel = "MB",
+              defaultValue = "1000000",
+              description = "megabytes of a file at most (default: one file)")
+          int shardMegabytes)
       throws Exception {
     if (stored != TensorType.BF16 && stored != TensorType.F32) {
       throw new InvalidInputException("--stored is " + stored + "; choose BF16 or F32");
     }
     Outputs.requireNew("--out", out);
-    new RandomCheckpoint(layers, hidden, intermediate, experts, vocabulary, stored).write(out);
+    if (shardMegabytes < 1) {
+      throw new InvalidInputException("--shard-mb is " + shardMegabytes + "; use at least 1");
+    }
+    new RandomCheckpoint(layers, hidden, intermediate, experts, vocabulary, stored)
+        .write(out, 1_000_000L * shardMegabytes);
     System.out.println("Written to " + out);
     return 0;
   }

@@ -1,7 +1,11 @@
 package io.winnow.examples;
 
+import com.google.common.primitives.Doubles;
 import io.winnow.core.Calibration;
+import io.winnow.core.InvalidInputException;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
@@ -9,12 +13,11 @@ import picocli.CommandLine.Option;
 final class CalibrationOptions {
   @Option(
       names = "--calib",
-      required = true,
-      paramLabel = "FILE",
+      paramLabel = "FILE[:WEIGHT]",
       description =
           "calibration text: .txt, .jsonl (field 'text'), or .safetensors with token ids (tensor"
-              + " 'input_ids' [sequences, length])")
-  private Path calib;
+              + " 'input_ids' [sequences, length]); several with weights are mixed")
+  private List<String> calib = List.of();
 
   @Option(
       names = "--sequences",
@@ -40,8 +43,34 @@ final class CalibrationOptions {
     return seed;
   }
 
+  boolean isGiven() {
+    return !calib.isEmpty();
+  }
+
   Calibration read(ModelOptions model, ModelLimits limits) {
-    return TokenFiles.calibration(
-        model.folder(), calib, sequences, length, limits.maxPositions(), seed);
+    if (calib.isEmpty()) {
+      throw new InvalidInputException("Missing required option: '--calib=FILE[:WEIGHT]'");
+    }
+    List<Calibration.Share> shares = calib.stream().map(one -> share(one, model, limits)).toList();
+    // A source alone may have a weight, which says nothing.
+    return shares.size() == 1 ? shares.get(0).calibration() : Calibration.mix(sequences, shares);
+  }
+
+  private Calibration.Share share(String option, ModelOptions model, ModelLimits limits) {
+    Path file = Path.of(option);
+    double weight = 1;
+    int colon = option.lastIndexOf(':');
+    if (colon > 0 && !Files.exists(file)) {
+      Double number = Doubles.tryParse(option.substring(colon + 1));
+      if (number != null) {
+        weight = number;
+        file = Path.of(option.substring(0, colon));
+      }
+    }
+    return new Calibration.Share(
+        String.valueOf(file.getFileName()),
+        TokenFiles.calibration(
+            model.folder(), file, sequences, length, limits.maxPositions(), seed),
+        weight);
   }
 }

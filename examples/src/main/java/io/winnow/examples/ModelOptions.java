@@ -48,26 +48,31 @@ final class ModelOptions {
     };
   }
 
-  private Device device() {
-    if (device.equals("cpu")) {
+  Device device() {
+    return device("--device", device);
+  }
+
+  /** Returns the device of a name that an option gives. */
+  static Device device(String option, String name) {
+    if (name.equals("cpu")) {
       return Device.cpu();
     }
-    if (!device.matches("gpu\\d{1,3}")) {
-      throw new InvalidInputException("--device is '" + device + "'; choose cpu, gpu0, gpu1, ...");
+    if (!name.matches("gpu\\d{1,3}")) {
+      throw new InvalidInputException(option + " is '" + name + "'; choose cpu, gpu0, gpu1, ...");
     }
-    int number = Integer.parseInt(device.substring(3));
+    int number = Integer.parseInt(name.substring(3));
     Engine engine = Engine.getEngine("PyTorch");
     if (!engine.hasCapability(StandardCapabilities.CUDA)) {
       throw new InvalidInputException(
-          "--device is '" + device + "', but this PyTorch is built without CUDA; use --device cpu");
+          String.format(
+              "%s is '%s', but this PyTorch is built without CUDA; use %s cpu",
+              option, name, option));
     }
     if (number >= engine.getGpuCount()) {
       throw new InvalidInputException(
-          "--device is '"
-              + device
-              + "', but PyTorch sees "
-              + engine.getGpuCount()
-              + " GPUs, counted from gpu0; use one of them, or --device cpu");
+          String.format(
+              "%s is '%s', but PyTorch sees %d GPUs, counted from gpu0; use one of them, or %s cpu",
+              option, name, engine.getGpuCount(), option));
     }
     return Device.gpu(number);
   }
@@ -84,16 +89,21 @@ final class ModelOptions {
   }
 
   Model load() {
-    return load(type());
+    return load(model, type());
   }
 
   /** Loads the model in float32, whatever --dtype says. */
   Model loadFloat32() {
-    return load(DataType.FLOAT32);
+    return loadFloat32(model);
   }
 
-  private Model load(DataType as) {
-    return MoeModels.loader(model)
+  /** Loads another model in float32 on the same device. */
+  Model loadFloat32(Path folder) {
+    return load(folder, DataType.FLOAT32);
+  }
+
+  private Model load(Path folder, DataType as) {
+    return MoeModels.loader(folder)
         .optDataType(as)
         .optDevice(device())
         .optProgress(new ConsoleProgress())

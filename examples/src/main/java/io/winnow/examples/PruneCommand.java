@@ -1,14 +1,21 @@
 package io.winnow.examples;
 
+import ai.djl.Device;
 import ai.djl.Model;
 import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.decoder.MoeModels;
+import io.winnow.pruning.CalibrationStatistics;
+import io.winnow.pruning.ExpertBudget;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningMethod;
 import io.winnow.pruning.PruningReport;
+import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Objects;
 import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -31,20 +38,21 @@ final class PruneCommand implements Callable<Integer> {
 
   @Mixin private CalibrationOptions calibrationOptions;
 
+  @Mixin private BudgetOptions budgetOptions;
+
   @Option(
-      names = "--retain",
-      required = true,
-      paramLabel = "R",
-      description = "experts to keep in every layer")
-  private int retain;
+      names = "--stats",
+      paramLabel = "FILE",
+      description = "statistics of 'winnow calibrate', in place of --calib: no calibration is run")
+  private @Nullable Path stats;
 
   @Option(
       names = "--method",
       paramLabel = "M",
       defaultValue = "reconstruction",
       description =
-          "reconstruction (NAEE), frequency, soft-activation or random (default:"
-              + " ${DEFAULT-VALUE})")
+          "reconstruction (NAEE), reap, ean, man, msan, leave-one-out, frequency, soft-activation or"
+              + " random (default: ${DEFAULT-VALUE})")
   private String method;
 
   @Option(
@@ -73,37 +81,91 @@ final class PruneCommand implements Callable<Integer> {
       description = "plan to write, for 'winnow apply'")
   private @Nullable Path plan;
 
+  @Mixin private StreamOptions streamOptions;
+
   @Override
   public Integer call() throws Exception {
-    ExpertPruner pruner =
+    ExpertPruner.Builder builder =
         ExpertPruner.builder()
             .optMethod(methodOf(method))
             .optProgressive(progressive)
             .optSequencesPerGroup(groupSequences)
             .optSeed(calibrationOptions.seed())
-            .optProgress(new ConsoleProgress())
-            .build();
+            .optMemory(streamOptions.memoryBytes())
+            .optProgress(new ConsoleProgress());
     Outputs.requireFile("--report", report, out);
     Outputs.requireFile("--plan", plan, out);
     Outputs.requireDifferent("--report", report, "--plan", plan);
     ModelLimits limits = model.check();
-    Outputs.requireNewCheckpoint("--out", out, model.folder());
-    limits.checkRetain(retain);
-    Calibration calibration = calibrationOptions.read(model, limits);
-    try (Model loaded = model.load()) {
+    if (stats != null && (calibrationOptions.isGiven() || progressive || groupSequences != 0)) {
+      throw new InvalidInputException(
+          "--stats holds what was seen in a calibration; leave out --calib, --progressive and"
+              + " --group-sequences ('winnow calibrate' has them)");
+    }
+    ExpertBudget budget = budgetOptions.read(model.folder(), limits);
+    boolean streaming = stats == null && streamOptions.isWanted(model, progressive);
+    if (streaming && budgetOptions.retain() == null) {
+      throw new InvalidInputException(
+          "A total is divided when all layers have been seen, and --stream writes one after the"
+              + " other; use --retain, or prune the model in memory");
+    }
+    Device[] devices = streamOptions.devices(model);
+    if (!streaming) {
+      Outputs.requireNewCheckpoint("--out", out, model.folder());
+    }
+    int threads = Math.max(Runtime.getRuntime().availableProcessors(), devices.length + 1);
+    ExecutorService executor = Executors.newFixedThreadPool(threads);
+    try {
+      if (stats != null) {
+        fromStatistics(stats, budget, executor);
+        return 0;
+      }
+      Calibration calibration = calibrationOptions.read(model, limits);
       System.err.println("Calibrating on " + calibration.description());
-      PruningReport result = pruner.pruneInPlace(loaded, calibration, retain);
-      MoeModels.save(loaded, out, new ConsoleProgress());
-      if (report != null) {
-        result.write(report);
+      ExpertPruner pruner = builder.optDevices(devices).optExecutor(executor).build();
+      if (!streaming) {
+        try (Model loaded = model.load()) {
+          PruningReport result = pruner.pruneInPlace(loaded, calibration, budget);
+          MoeModels.save(loaded, out, new ConsoleProgress());
+          finish(result);
+        }
+        return 0;
       }
-      if (plan != null) {
-        result.plan().write(plan);
+      int retain = Objects.requireNonNull(budgetOptions.retain());
+      if (streamOptions.isDryRun()) {
+        System.out.print(
+            StreamOptions.table(
+                pruner.estimateCheckpoint(model.folder(), calibration, retain, out)));
+      } else {
+        finish(pruner.pruneCheckpoint(model.folder(), calibration, retain, out));
       }
-      System.out.print(ReportTable.of(result));
-      System.out.println("Written to " + out);
+    } finally {
+      executor.shutdownNow();
     }
     return 0;
+  }
+
+  private void fromStatistics(Path file, ExpertBudget budget, ExecutorService executor)
+      throws IOException {
+    try (Model loaded = model.load()) {
+      PruningReport result =
+          CalibrationStatistics.read(file, loaded)
+              .choose(methodOf(method), budget, calibrationOptions.seed(), executor);
+      result.plan().applyTo(loaded);
+      MoeModels.save(loaded, out, new ConsoleProgress());
+      finish(result);
+    }
+  }
+
+  private void finish(PruningReport result) throws IOException {
+    if (report != null) {
+      result.write(report);
+    }
+    if (plan != null) {
+      result.plan().write(plan);
+    }
+    System.out.print(ReportTable.of(result));
+    System.out.println("Written to " + out);
   }
 
   private static PruningMethod methodOf(String name) {

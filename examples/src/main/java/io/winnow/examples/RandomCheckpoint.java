@@ -13,6 +13,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Random;
 import java.util.stream.LongStream;
@@ -65,7 +66,12 @@ final class RandomCheckpoint {
     }
   }
 
-  void write(Path folder) throws IOException {
+  /**
+   * Writes the folder.
+   *
+   * @param shardBytes what the tensors of one file have at most, if there is more than one
+   */
+  void write(Path folder, long shardBytes) throws IOException {
     List<OutputTensor> tensors = new ArrayList<>();
     tensors.add(tensor("model.embed_tokens.weight", vocabulary, hidden));
     int heads = hidden / 64;
@@ -89,8 +95,38 @@ final class RandomCheckpoint {
     tensors.add(ones("model.norm.weight"));
     tensors.add(tensor("lm_head.weight", vocabulary, hidden));
     Files.createDirectory(folder);
-    SafetensorsFile.write(folder.resolve("model.safetensors"), tensors, Map.of("format", "pt"));
+    List<List<OutputTensor>> shards = shards(tensors, shardBytes);
+    JsonObject weightMap = new JsonObject();
+    for (int i = 0; i < shards.size(); i++) {
+      String name =
+          shards.size() == 1
+              ? "model.safetensors"
+              : String.format(Locale.ROOT, "model-%05d-of-%05d.safetensors", i + 1, shards.size());
+      SafetensorsFile.write(folder.resolve(name), shards.get(i), Map.of("format", "pt"));
+      shards.get(i).forEach(tensor -> weightMap.addProperty(tensor.name(), name));
+    }
+    if (shards.size() > 1) {
+      JsonObject index = new JsonObject();
+      index.add("metadata", new JsonObject());
+      index.add("weight_map", weightMap);
+      Json.write(folder.resolve("model.safetensors.index.json"), index);
+    }
     Json.write(folder.resolve("config.json"), config(heads));
+  }
+
+  private static List<List<OutputTensor>> shards(List<OutputTensor> tensors, long shardBytes) {
+    List<List<OutputTensor>> shards = new ArrayList<>();
+    long bytes = Long.MAX_VALUE;
+    for (OutputTensor tensor : tensors) {
+      long length = tensor.segments().stream().mapToLong(Segment::length).sum();
+      if (length > shardBytes - bytes || shards.isEmpty()) {
+        shards.add(new ArrayList<>());
+        bytes = 0;
+      }
+      shards.get(shards.size() - 1).add(tensor);
+      bytes += length;
+    }
+    return shards;
   }
 
   private JsonObject config(int heads) {

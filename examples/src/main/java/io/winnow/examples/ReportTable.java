@@ -34,6 +34,15 @@ final class ReportTable {
                   ? String.format(Locale.ROOT, "%.3f", layer.losses().get(1).loss())
                   : "-"));
     }
+    for (PruningReport.PartLoss part : report.parts()) {
+      table.append(
+          String.format(
+              Locale.ROOT,
+              "on %s (%d tokens): %.1f %% of norm%n",
+              part.name(),
+              part.tokens(),
+              100 * part.relativeLoss()));
+    }
     table.append(
         String.format(
             Locale.ROOT,

@@ -34,7 +34,8 @@ final class ResidentMemory {
         : OptionalLong.empty();
   }
 
-  private static OptionalLong bytes(String field) {
+  /** Returns a field of the process's status; empty where Linux does not tell it. */
+  static OptionalLong bytes(String field) {
     try {
       return Files.readAllLines(STATUS).stream()
           .filter(line -> line.startsWith(field))

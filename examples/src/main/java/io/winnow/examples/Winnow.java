@@ -34,9 +34,12 @@ import picocli.CommandLine.Command;
     },
     subcommands = {
       DemoCommand.class,
+      InspectCommand.class,
+      CalibrateCommand.class,
       PruneCommand.class,
       ApplyCommand.class,
       EvolveCommand.class,
+      FineTuneCommand.class,
       WorkerCommand.class,
       EvaluateCommand.class,
       ForwardCommand.class,

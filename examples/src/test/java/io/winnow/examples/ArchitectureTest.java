@@ -1,5 +1,8 @@
 package io.winnow.examples;
 
+import static com.tngtech.archunit.base.DescribedPredicate.not;
+import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideInAnyPackage;
+import static com.tngtech.archunit.core.domain.JavaClass.Predicates.type;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.classes;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
@@ -9,6 +12,9 @@ import com.tngtech.archunit.core.importer.Location;
 import com.tngtech.archunit.junit.AnalyzeClasses;
 import com.tngtech.archunit.junit.ArchTest;
 import com.tngtech.archunit.lang.ArchRule;
+import io.winnow.core.checkpoint.OutputTensor;
+import io.winnow.core.checkpoint.SafetensorsFile;
+import io.winnow.core.decoder.MoeModels;
 import java.util.Collection;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ForkJoinPool;
@@ -91,8 +97,25 @@ class ArchitectureTest {
           .that()
           .resideInAPackage("io.winnow.pruning..")
           .should()
+          .dependOnClassesThat(
+              resideInAnyPackage("io.winnow.core.decoder..", "io.winnow.core.checkpoint..")
+                  .and(not(type(MoeModels.class)))
+                  .and(not(type(SafetensorsFile.class)))
+                  .and(not(type(OutputTensor.class))))
+          .because(
+              "a checkpoint is opened by MoeModels, and seen through LayerwiseModel; safetensors"
+                  + " files are for statistics too");
+
+  @ArchTest
+  static final ArchRule onlyStreamingPruningOpensCheckpoints =
+      noClasses()
+          .that()
+          .resideInAPackage("io.winnow.pruning..")
+          .and()
+          .doNotHaveSimpleName("StreamingPruner")
+          .should()
           .dependOnClassesThat()
-          .resideInAnyPackage("io.winnow.core.decoder..", "io.winnow.core.checkpoint..");
+          .areAssignableTo(MoeModels.class);
 
   @ArchTest
   static final ArchRule theLibraryStartsNoThread =

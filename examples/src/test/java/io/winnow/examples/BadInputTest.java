@@ -74,12 +74,12 @@ class BadInputTest {
       delimiter = '|',
       ignoreLeadingAndTrailingWhitespace = true,
       value = {
-        "''                       | Say what to do: demo, prune, apply, evolve, worker, evaluate",
-        "sift                     | There is no command 'sift'; choose one of demo, prune",
+        "''                       | Say what to do: demo, inspect, calibrate, prune, apply, evolve, finetune, worker, evaluate",
+        "sift                     | There is no command 'sift'; choose one of demo, inspect, calibrate, prune",
         "--sift                   | Unknown option: '--sift'",
-        "bench                    | Say what to measure: checkpoint, decode, merge, search",
-        "bench sift               | There is no command 'sift'; choose one of checkpoint, decode, merge, search",
-        "prune                    | Missing required options: '--model=DIR', '--calib=FILE'",
+        "bench                    | Say what to measure: checkpoint, decode, many-experts, merge, prune-stream, search",
+        "bench sift               | There is no command 'sift'; choose one of checkpoint, decode, many-experts, merge, prune-stream, search",
+        "prune                    | Missing required options: '--model=DIR', '--out=DIR'",
         "prune --retain six       | Invalid value for option '--retain': 'six' is not an int",
         "apply --model a --plan b --out c more | Unmatched argument at index 7: 'more'",
         "apply --model MODEL      | (see 'winnow apply --help')",
@@ -115,6 +115,11 @@ class BadInputTest {
         "--out DIR/new --retain 6 --plan DIR/there       | there is a folder",
         "--out DIR/new --retain 6 --plan DIR/new         | is to be a folder already",
         "--out DIR/new --retain 6 --plan DIR/a --report DIR/there/../a | give two files",
+        "--retain 6 --out DIR/new --stream --dtype bfloat16 | --stream computes in float32",
+        "--retain 6 --out DIR/new --stream --progressive   | Progressive pruning needs the whole",
+        "--retain 6 --out DIR/new --stream --devices tpu   | --devices is 'tpu'; choose cpu",
+        "--retain 6 --out DIR/new --memory 0               | --memory is 0; use at least 1",
+        "--retain 6 --out DIR/file --stream                | file exists already",
       })
   void prune(String arguments, String message) {
     assertRefused("prune --model MODEL --calib IDS " + arguments, message);
@@ -180,7 +185,13 @@ class BadInputTest {
         "bench search --hidden 0                                     | must be at least 1",
         "bench search --retain 9                                     | Cannot retain 9 of 8",
         "bench search --top-k 5                                      | where a token selects 5",
+        "bench many-experts --tokens 0                               | must be at least 1",
+        "bench many-experts --retain 64                              | Cannot retain 64 of 64",
+        "bench many-experts --layer best                             | choose random or routed",
         "bench search --json DIR/no/bench.json                       | --json: the folder",
+        "bench prune-stream --model MODEL --scratch DIR --length 0     | --length must be at least 1",
+        "bench prune-stream --model MODEL --scratch DIR/none         | --scratch: the folder",
+        "bench checkpoint --out DIR/new --shard-mb 0                 | --shard-mb is 0",
         "demo --home DIR                                             | does not exist",
       })
   void otherCommands(String arguments, String message) {
@@ -205,7 +216,6 @@ class BadInputTest {
         "{\"version\": 1, \"retained\": {\"0\": [1, 0], \"1\": [0, 1], \"2\": [0, 1], \"3\": [0, 1]}} | 0",
         "{\"version\": 1, \"retained\": {\"0\": [0, 8], \"1\": [0, 1], \"2\": [0, 1], \"3\": [0, 1]}} | 8",
         "{\"version\": 1, \"retained\": {\"0\": [0], \"1\": [0], \"2\": [0], \"3\": [0]}}             | 2",
-        "{\"version\": 1, \"retained\": {\"0\": [0, 1, 2], \"1\": [0, 1], \"2\": [0, 1], \"3\": [0, 1]}} | same",
       })
   void plans(String plan, String message) throws Exception {
     Files.writeString(folder.resolve("plan.json"), plan);

@@ -10,7 +10,8 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** {@code --help} and {@code --version}. */
 class HelpTest {
   private static final String COMMANDS =
-      ",demo,prune,apply,evolve,worker,evaluate,forward,generate,bench,bench search";
+      ",demo,inspect,calibrate,prune,apply,evolve,finetune,worker,evaluate,forward,generate,bench,bench search,"
+          + "bench many-experts,bench prune-stream";
 
   private static Object[] args(String command, String option) {
     return (command + " " + option).strip().split(" ");
@@ -47,6 +48,7 @@ class HelpTest {
         "prune",
         "apply",
         "evolve",
+        "finetune",
         "worker",
         "evaluate",
         "forward",

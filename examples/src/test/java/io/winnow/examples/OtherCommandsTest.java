@@ -14,6 +14,8 @@ import java.nio.file.Path;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** {@code winnow generate}, {@code winnow bench search} and {@code winnow demo}. */
 class OtherCommandsTest {
@@ -83,6 +85,37 @@ class OtherCommandsTest {
                     "generate", "--model", Cli.MODEL, "--prompt", "@" + folder, "--max-tokens", 1)
                 .out())
         .startsWith("@" + folder);
+  }
+
+  @ParameterizedTest(name = "{0}")
+  @ValueSource(strings = {"random", "routed"})
+  void benchManyExpertsFindsTheBestOfAllThatItCompares(String layer) {
+    Path json = folder.resolve("bench.json");
+    Cli.Result result =
+        Cli.succeed(
+            "bench",
+            "many-experts",
+            "--hidden",
+            24,
+            "--intermediate",
+            16,
+            "--experts",
+            20,
+            "--top-k",
+            3,
+            "--tokens",
+            100,
+            "--retain",
+            10,
+            "--layer",
+            layer,
+            "--json",
+            json);
+    assertThat(result.out()).contains("best of 5000 random", "greedy elimination", "best: yes");
+    assertThat(Cli.json(json).get("best").getAsBoolean()).isTrue();
+    assertThat(Cli.json(json).get("loss").getAsDouble()).isPositive();
+    assertThat(Cli.json(json).getAsJsonObject("other_losses").keySet())
+        .contains("reap", "leave-one-out", "frequency", "soft-activation");
   }
 
   @Test

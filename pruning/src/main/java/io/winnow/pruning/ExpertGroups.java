@@ -30,12 +30,13 @@ final class ExpertGroups {
     return new ExpertGroups(routing.groups(), numExperts / routing.groups());
   }
 
-  boolean areFree() {
-    return groups == 1;
-  }
-
   boolean together(int expert, int other) {
     return expert / size == other / size;
+  }
+
+  /** Returns whether an expert may go where each group retains its share in the end. */
+  boolean mayDrop(Collection<Integer> kept, int expert, int retained) {
+    return kept.stream().filter(other -> together(expert, other)).count() > retained / groups;
   }
 
   /** Returns how many choices drop this many; {@code Long.MAX_VALUE} for more than that. */

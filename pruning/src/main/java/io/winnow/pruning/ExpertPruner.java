@@ -1,10 +1,14 @@
 package io.winnow.pruning;
 
+import static java.util.Objects.requireNonNull;
+
+import ai.djl.Device;
 import ai.djl.Model;
 import ai.djl.ndarray.NDArray;
-import ai.djl.ndarray.NDManager;
 import ai.djl.util.Progress;
 import com.google.common.base.Stopwatch;
+import com.google.common.primitives.Doubles;
+import com.google.common.primitives.Floats;
 import io.winnow.core.Calibration;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
@@ -14,12 +18,16 @@ import io.winnow.core.Provenance;
 import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.TokenSequences;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.OptionalDouble;
 import java.util.concurrent.CancellationException;
+import java.util.concurrent.Executor;
+import java.util.concurrent.ExecutorService;
+import java.util.function.Consumer;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -35,13 +43,22 @@ import org.jspecify.annotations.Nullable;
  * and leaves the model as it was.
  */
 public final class ExpertPruner {
+  private static final int BATCH_TOKENS = 2048;
+  private static final long MEMORY_BYTES = 1L << 30;
+
   private final PruningMethod method;
   private final boolean progressive;
   private final boolean measureLoss;
   private final int sequencesPerGroup;
-  private final int batchTokens;
+  private final @Nullable Integer batchTokens;
   private final long seed;
   private final @Nullable Progress progress;
+  private final int candidates;
+  private final long calibrationMemory;
+  private final long memoryBytes;
+  private final List<Device> devices;
+  private final @Nullable ExecutorService executor;
+  private final Consumer<String> tensorListener;
 
   private ExpertPruner(Builder builder) {
     method = builder.method;
@@ -51,6 +68,12 @@ public final class ExpertPruner {
     batchTokens = builder.batchTokens;
     seed = builder.seed;
     progress = builder.progress;
+    candidates = builder.candidates;
+    calibrationMemory = builder.calibrationMemory;
+    memoryBytes = builder.memoryBytes;
+    devices = builder.devices;
+    executor = builder.executor;
+    tensorListener = builder.tensorListener;
   }
 
   /**
@@ -71,6 +94,27 @@ public final class ExpertPruner {
   /** Prunes like {@link #prune(Model, Calibration, int)} a model of the host application. */
   public static PruningReport prune(MoeModel model, Calibration calibration, int retained) {
     return builder().build().pruneInPlace(model, calibration, retained);
+  }
+
+  /**
+   * Prunes a checkpoint on disk like {@link #prune(Model, Calibration, int)}, layer by layer, so
+   * that one layer has to fit in memory and not the model. It computes in float32.
+   *
+   * <p>What is done so far is kept in a hidden folder beside the target: after an interrupt, a
+   * failure, or the end of the process at any moment, the same call goes on from the last complete
+   * layer, and the result is the same byte for byte. Another call for that target is refused.
+   *
+   * @param source a checkpoint folder
+   * @param target a folder that does not exist yet; it appears when it is complete
+   * @throws InvalidInputException if {@code retained} is out of range, the calibration does not fit
+   *     the model, the weights are not finite, the target exists or cannot be written, or an
+   *     unfinished run of another command is in its place
+   * @throws java.io.UncheckedIOException if reading or writing fails, as on a full disk
+   * @throws CancellationException if the thread is interrupted; its interrupted status is kept
+   */
+  public static PruningReport prune(
+      Path source, Calibration calibration, int retained, Path target) {
+    return builder().build().pruneCheckpoint(source, calibration, retained, target);
   }
 
   /** Returns a builder for everything else. */
@@ -98,35 +142,156 @@ public final class ExpertPruner {
   /** Chooses what to remove, and leaves the model as it is; otherwise like {@link #prune}. */
   public PruningReport search(MoeModel model, Calibration calibration, int retained) {
     check(model, calibration, retained);
-    return new Run(model, calibration, retained).report();
+    boolean withOutputs = method.needsExpertOutputs() || measureLoss;
+    return new Run(model, calibration, retained, withOutputs).report();
+  }
+
+  /** Prunes in place by a budget; otherwise like {@link #pruneInPlace(Model, Calibration, int)}. */
+  public PruningReport pruneInPlace(Model model, Calibration calibration, ExpertBudget budget) {
+    PruningReport report = search(model, calibration, budget);
+    report.plan().applyTo(model);
+    return report;
+  }
+
+  /**
+   * Chooses by a budget what to remove, and leaves the model as it is; otherwise like {@link
+   * #prune}.
+   *
+   * @throws InvalidInputException also if a total is to be divided and this pruner is progressive
+   */
+  public PruningReport search(Model model, Calibration calibration, ExpertBudget budget) {
+    if (budget instanceof ExpertBudget.PerLayer even) {
+      return search(model, calibration, even.retained());
+    }
+    return calibrate(model, calibration).choose(method, budget, seed, executorOrThis());
+  }
+
+  /**
+   * Returns what a pass over a model's layers shows; otherwise like {@link #calibrate(MoeModel,
+   * Calibration)}.
+   */
+  public CalibrationStatistics calibrate(Model model, Calibration calibration) {
+    return calibrate(MoeModel.of(model), calibration);
+  }
+
+  /**
+   * Runs the calibration through a model, and returns what any method can choose any number of
+   * experts from. The model stays as it is. This pruner's method does not matter.
+   *
+   * @throws InvalidInputException if the calibration does not fit the model, the weights are not
+   *     finite, or this pruner is progressive, which has to decide layer by layer
+   */
+  public CalibrationStatistics calibrate(MoeModel model, Calibration calibration) {
+    if (progressive) {
+      throw new InvalidInputException(
+          "Progressive pruning decides layer after layer, so that it leaves no statistics to choose"
+              + " from, and divides no total; leave out the progressive option");
+    }
+    checkModel(model, calibration);
+    // Half of the experts, of which those of a token are likely to be among its candidates.
+    int typical =
+        model.moeLayers().stream()
+            .mapToInt(layer -> Math.max(layer.routing().topK(), layer.numExperts() / 2))
+            .min()
+            .orElseThrow();
+    return new Run(model, calibration, typical, true).statistics();
+  }
+
+  private Executor executorOrThis() {
+    return executor == null ? Runnable::run : executor;
+  }
+
+  /**
+   * Prunes a checkpoint on disk with this pruner's options; otherwise like {@link #prune(Path,
+   * Calibration, int, Path)}.
+   *
+   * @throws InvalidInputException also if this pruner is progressive, which needs the whole model
+   */
+  public PruningReport pruneCheckpoint(
+      Path source, Calibration calibration, int retained, Path target) {
+    return streaming(source, calibration, retained, target).run();
+  }
+
+  /**
+   * Returns what {@link #pruneCheckpoint} will take, and changes nothing. It computes a few hundred
+   * tokens.
+   *
+   * @throws InvalidInputException as {@link #pruneCheckpoint} does
+   */
+  public StreamingEstimate estimateCheckpoint(
+      Path source, Calibration calibration, int retained, Path target) {
+    return streaming(source, calibration, retained, target).estimate();
+  }
+
+  private StreamingPruner streaming(
+      Path source, Calibration calibration, int retained, Path target) {
+    if (progressive) {
+      throw new InvalidInputException(
+          "Progressive pruning needs the whole model in memory; leave out the progressive option,"
+              + " or prune a loaded model");
+    }
+    StreamingPruner.Options options =
+        new StreamingPruner.Options(
+            method,
+            method.needsExpertOutputs() || measureLoss,
+            sequencesPerGroup,
+            batchTokens,
+            seed,
+            memoryBytes,
+            devices,
+            executor,
+            candidates,
+            calibrationMemory,
+            tensorListener,
+            progress);
+    return new StreamingPruner(options, source, calibration, retained, target);
   }
 
   private static void check(MoeModel model, Calibration calibration, int retained) {
+    checkModel(model, calibration);
+    for (MoeLayerView layer : model.moeLayers()) {
+      check(layer.layerIndex(), layer.numExperts(), layer.routing(), retained);
+    }
+  }
+
+  private static void checkModel(MoeModel model, Calibration calibration) {
     if (model.moeLayers().isEmpty()) {
       throw new InvalidInputException("The model has no MoE layer, so that nothing can be pruned");
     }
     calibration.checkFits(model.vocabularySize(), model.maxPositions());
-    for (MoeLayerView layer : model.moeLayers()) {
-      int topK = layer.routing().topK();
-      if (retained < topK) {
-        throw new InvalidInputException(
-            String.format(
-                "Cannot retain %d experts: every token selects %d in layer %d; retain %d to %d",
-                retained, topK, layer.layerIndex(), topK, layer.numExperts()));
-      }
-      if (retained > layer.numExperts()) {
-        throw new InvalidInputException(
-            String.format(
-                "Cannot retain %d experts: layer %d has %d; retain %d to %d",
-                retained, layer.layerIndex(), layer.numExperts(), topK, layer.numExperts()));
-      }
-      checkGroups(layer, retained);
+  }
+
+  /** Checks that a layer can retain so many experts. */
+  static void check(int layer, int numExperts, Routing routing, int retained) {
+    int topK = routing.topK();
+    if (retained < topK) {
+      throw new InvalidInputException(
+          String.format(
+              "Cannot retain %d experts: every token selects %d in layer %d; retain %d to %d",
+              retained, topK, layer, topK, numExperts));
+    }
+    if (retained > numExperts) {
+      throw new InvalidInputException(
+          String.format(
+              "Cannot retain %d experts: layer %d has %d; retain %d to %d",
+              retained, layer, numExperts, topK, numExperts));
+    }
+    checkGroups(layer, numExperts, routing, retained);
+  }
+
+  /** Returns whether a layer can retain so many experts. */
+  static boolean isPossible(int numExperts, Routing routing, int retained) {
+    try {
+      check(0, numExperts, routing, retained);
+      return true;
+    } catch (InvalidInputException e) {
+      return false;
     }
   }
 
   /** Checks what a layer whose groups must stay equally large demands besides. */
-  private static void checkGroups(MoeLayerView layer, int retained) {
-    int groups = layer.routing().groups();
+  private static void checkGroups(int layer, int numExperts, Routing routing, int retained) {
+    int groups = routing.groups();
     if (groups == 1) {
       return;
     }
@@ -135,11 +300,11 @@ public final class ExpertPruner {
           String.format(
               "Cannot retain %d experts: those of layer %d are routed in %d groups, which must stay"
                   + " equally large; retain a multiple of %d",
-              retained, layer.layerIndex(), groups, groups));
+              retained, layer, groups, groups));
     }
-    List<Integer> all = IntStream.range(0, layer.numExperts()).boxed().toList();
-    List<Integer> any = ExpertGroups.of(layer.routing(), layer.numExperts()).first(all, retained);
-    layer.routing().retain(any.stream().mapToInt(Integer::intValue).toArray());
+    List<Integer> all = IntStream.range(0, numExperts).boxed().toList();
+    List<Integer> any = ExpertGroups.of(routing, numExperts).first(all, retained);
+    routing.retain(any.stream().mapToInt(Integer::intValue).toArray());
   }
 
   /** One search. */
@@ -151,18 +316,62 @@ public final class ExpertPruner {
     private final Stopwatch total = Stopwatch.createStarted();
     private final Map<Integer, Stopwatch> times = new HashMap<>();
     private final @Nullable String source;
-    private final boolean withOutputs = method.needsExpertOutputs() || measureLoss;
+    private final boolean withOutputs;
+    private final CandidateBudget budget;
 
-    Run(MoeModel model, Calibration calibration, int retained) {
+    Run(MoeModel model, Calibration calibration, int retained, boolean withOutputs) {
+      this.withOutputs = withOutputs;
       this.model = model;
       this.calibration = calibration;
       this.retained = retained;
       sequences = calibration.sequences();
+      budget =
+          new CandidateBudget(
+              progressive
+                  ? List.of()
+                  : model.moeLayers().stream().map(CandidateBudget.Layer::of).toList(),
+              sequences.tokens(),
+              retained,
+              withOutputs,
+              candidates,
+              calibrationMemory);
       source = model.sourceDigest().orElse(null); // Before the work, while its files are there.
     }
 
+    CalibrationStatistics statistics() {
+      Map<Integer, LayerCalibration> seen = seeAllLayers();
+      return statistics(model.moeLayers().stream().map(layer -> seenOf(seen, layer)).toList());
+    }
+
+    private CalibrationStatistics statistics(List<LayerCalibration> seen) {
+      return new CalibrationStatistics(
+          seen,
+          calibration.digest(),
+          source,
+          sequencesPerGroup,
+          calibration.parts(),
+          sequences.length());
+    }
+
+    private LayerCalibration seenOf(Map<Integer, LayerCalibration> seen, MoeLayerView layer) {
+      LayerCalibration ofLayer = requireNonNull(seen.get(layer.layerIndex()));
+      checkAllSeen(ofLayer);
+      return ofLayer;
+    }
+
+    private void checkAllSeen(LayerCalibration seen) {
+      if (needsForward() && seen.tokens() != sequences.tokens()) {
+        throw new IllegalStateException(
+            String.format(
+                "The model showed layer %d %d of the %d calibration tokens; its forward must show"
+                    + " every MoE layer the input of every token",
+                seen.layerIndex(), seen.tokens(), sequences.tokens()));
+      }
+    }
+
     PruningReport report() {
-      List<PruningReport.Layer> layers = progressive ? layerAfterLayer() : allLayersAtOnce();
+      List<PruningReport.PartLoss> parts = new ArrayList<>();
+      List<PruningReport.Layer> layers = progressive ? layerAfterLayer() : allLayersAtOnce(parts);
       checkInterrupt();
       return new PruningReport(
           retained,
@@ -170,6 +379,7 @@ public final class ExpertPruner {
           sequencesPerGroup,
           sequences.tokens(),
           layers,
+          parts,
           new Provenance(
               progressive ? method.name() + "-progressive" : method.name(),
               method.needsCalibration() ? calibration.digest() : null,
@@ -179,12 +389,12 @@ public final class ExpertPruner {
     }
 
     /** One pass over the calibration serves every layer. */
-    private List<PruningReport.Layer> allLayersAtOnce() {
+    private Map<Integer, LayerCalibration> seeAllLayers() {
       Map<Integer, LayerCalibration> calibrations = new HashMap<>();
       model.moeLayers().forEach(layer -> calibrations.put(layer.layerIndex(), calibration(layer)));
       int last = lastLayer();
       if (needsForward()) {
-        checkMemory();
+        budget.check();
         List<TokenSequences> batches = batches();
         start(batches.size());
         for (TokenSequences batch : batches) {
@@ -205,14 +415,22 @@ public final class ExpertPruner {
         }
         end();
       }
+      return calibrations;
+    }
+
+    private List<PruningReport.Layer> allLayersAtOnce(List<PruningReport.PartLoss> parts) {
+      Map<Integer, LayerCalibration> calibrations = seeAllLayers();
       List<PruningReport.Layer> layers = new ArrayList<>();
+      List<LayerCalibration> seen = new ArrayList<>();
       for (MoeLayerView layer : model.moeLayers()) {
-        LayerCalibration seen = calibrations.get(layer.layerIndex());
-        if (seen != null) {
-          layers.add(choose(layer, seen));
-        }
+        LayerCalibration ofLayer = seenOf(calibrations, layer);
+        seen.add(ofLayer);
+        layers.add(choose(layer, ofLayer));
       }
-      return layers;
+      if (withOutputs) {
+        parts.addAll(statistics(seen).partLosses(layers));
+      }
+      return withTrueLosses(layers);
     }
 
     /**
@@ -242,13 +460,18 @@ public final class ExpertPruner {
                   }
                   time(
                       layer,
-                      () -> CalibrationPass.add(seen, layer, hidden, withOutputs, original.output));
+                      () ->
+                          CalibrationPass.add(seen, layer, hidden, withOutputs, original.floats()));
                   return false;
                 }
               });
           step();
         }
+        checkAllSeen(seen);
         PruningReport.Layer choice = choose(layer, seen);
+        if (choice.truncatedTokens() > 0) {
+          choice = choice.withLoss(trueLossAfter(layer, choice.retained(), batches, chosen));
+        }
         chosen.put(layer.layerIndex(), choice.retained());
         layers.add(choice);
       }
@@ -256,64 +479,97 @@ public final class ExpertPruner {
       return layers;
     }
 
+    /** Computes the losses for which the inner products did not suffice, by running the layers. */
+    private List<PruningReport.Layer> withTrueLosses(List<PruningReport.Layer> layers) {
+      Map<Integer, List<Integer>> retainedOf = new HashMap<>();
+      Map<Integer, GroupedSum> sums = new HashMap<>();
+      for (PruningReport.Layer layer : layers) {
+        if (layer.truncatedTokens() > 0) {
+          retainedOf.put(layer.layer(), layer.retained());
+          sums.put(layer.layer(), new GroupedSum(tokensPerGroup()));
+        }
+      }
+      if (sums.isEmpty()) {
+        return layers;
+      }
+      int last = lastLayer();
+      for (TokenSequences batch : batches()) {
+        model.forward(
+            batch,
+            new ForwardObserver() {
+              @Override
+              public boolean onInput(MoeLayerView layer, NDArray hidden) {
+                checkInterrupt();
+                GroupedSum sum = sums.get(layer.layerIndex());
+                List<Integer> kept = retainedOf.get(layer.layerIndex());
+                if (sum != null && kept != null) {
+                  double[] original = RoutedOutput.of(layer, hidden, null);
+                  sum.addChanges(original, RoutedOutput.of(layer, hidden, kept), width(hidden));
+                }
+                return layer.layerIndex() != last;
+              }
+            });
+      }
+      return layers.stream()
+          .map(
+              layer -> {
+                GroupedSum sum = sums.get(layer.layer());
+                return sum == null ? layer : layer.withLoss(sum.sumOfRoots());
+              })
+          .toList();
+    }
+
+    /** The same for one layer behind pruned ones. */
+    private double trueLossAfter(
+        MoeLayerView layer,
+        List<Integer> kept,
+        List<TokenSequences> batches,
+        Map<Integer, List<Integer>> chosen) {
+      GroupedSum sum = new GroupedSum(tokensPerGroup());
+      for (TokenSequences batch : batches) {
+        checkInterrupt();
+        OutputOf original = new OutputOf(layer);
+        model.forward(batch, original);
+        model.forward(
+            batch,
+            new Restricted(chosen) {
+              @Override
+              public boolean onInput(MoeLayerView current, NDArray hidden) {
+                if (current.layerIndex() != layer.layerIndex()) {
+                  return true;
+                }
+                double[] output = RoutedOutput.of(layer, hidden, kept);
+                sum.addChanges(requireNonNull(original.output), output, width(hidden));
+                return false;
+              }
+            });
+      }
+      return sum.sumOfRoots();
+    }
+
+    private static int width(NDArray hidden) {
+      return (int) hidden.getShape().get(1);
+    }
+
+    private long tokensPerGroup() {
+      return ExpertPruner.tokensPerGroup(sequences, sequencesPerGroup);
+    }
+
     private LayerCalibration calibration(MoeLayerView layer) {
-      long tokensPerGroup =
-          sequencesPerGroup == 0
-              ? sequences.tokens()
-              : (long) sequencesPerGroup * sequences.length();
-      return new LayerCalibration(
-          layer.layerIndex(), layer.numExperts(), layer.routing(), tokensPerGroup);
+      return newCalibration(
+          layer.layerIndex(),
+          layer.numExperts(),
+          layer.routing(),
+          sequences,
+          sequencesPerGroup,
+          budget.candidates(CandidateBudget.Layer.of(layer)));
     }
 
     private PruningReport.Layer choose(MoeLayerView layer, LayerCalibration seen) {
       checkInterrupt();
-      if (needsForward() && seen.tokens() != sequences.tokens()) {
-        throw new IllegalStateException(
-            String.format(
-                "The model showed layer %d %d of the %d calibration tokens; its forward must show"
-                    + " every MoE layer the input of every token",
-                layer.layerIndex(), seen.tokens(), sequences.tokens()));
-      }
       Stopwatch time = watch(layer);
       time.start();
-      PruningMethod.Choice choice = method.choose(seen, retained, seed);
-      OptionalDouble loss = OptionalDouble.empty();
-      OptionalDouble relative = OptionalDouble.empty();
-      if (seen.hasExpertOutputs()) {
-        double value = seen.loss(choice.retained());
-        double norm = seen.targetNorm();
-        loss = OptionalDouble.of(value);
-        relative = OptionalDouble.of(norm == 0 ? 0 : value / norm);
-      }
-      time.stop();
-      return new PruningReport.Layer(
-          layer.layerIndex(),
-          choice.retained(),
-          seen.others(choice.retained()),
-          loss,
-          relative,
-          choice.exact(),
-          choice.losses(),
-          time.elapsed());
-    }
-
-    /** All layers' tables exist at the same time, and should not run out of heap after hours. */
-    private void checkMemory() {
-      long bytes = 0;
-      for (MoeLayerView layer : model.moeLayers()) {
-        long n = layer.numExperts();
-        long perToken = n + 2L * layer.routing().topK() + (withOutputs ? n * (n + 1) / 2 : 0);
-        bytes += 4 * perToken * sequences.tokens();
-      }
-      Runtime runtime = Runtime.getRuntime();
-      long available = runtime.maxMemory() - (runtime.totalMemory() - runtime.freeMemory());
-      if (bytes > available) {
-        throw new InvalidInputException(
-            String.format(
-                "Calibrating %d layers on %d tokens keeps %d MiB on the Java heap, which has %d MiB"
-                    + " left; use fewer sequences, the progressive option, or a larger -Xmx",
-                model.moeLayers().size(), sequences.tokens(), bytes >> 20, available >> 20));
-      }
+      return ExpertPruner.choose(method, seen, retained, seed, executor, time);
     }
 
     private boolean needsForward() {
@@ -326,7 +582,8 @@ public final class ExpertPruner {
     }
 
     private List<TokenSequences> batches() {
-      int size = Math.max(1, batchTokens / sequences.length());
+      int tokens = batchTokens == null ? BATCH_TOKENS : batchTokens;
+      int size = Math.max(1, tokens / sequences.length());
       List<TokenSequences> batches = new ArrayList<>();
       for (int from = 0; from < sequences.count(); from += size) {
         batches.add(sequences.slice(from, Math.min(sequences.count(), from + size)));
@@ -364,6 +621,59 @@ public final class ExpertPruner {
     }
   }
 
+  static LayerCalibration newCalibration(
+      int layer,
+      int numExperts,
+      Routing routing,
+      TokenSequences sequences,
+      int perGroup,
+      int candidates) {
+    return new LayerCalibration(
+        layer, numExperts, routing, tokensPerGroup(sequences, perGroup), candidates);
+  }
+
+  static long tokensPerGroup(TokenSequences sequences, int perGroup) {
+    return perGroup == 0 ? sequences.tokens() : (long) perGroup * sequences.length();
+  }
+
+  /**
+   * Chooses what a layer retains.
+   *
+   * @param executor runs parts of the search; null for the calling thread alone
+   * @param time the running time of the layer, which is stopped
+   */
+  static PruningReport.Layer choose(
+      PruningMethod method,
+      LayerCalibration seen,
+      int retained,
+      long seed,
+      @Nullable Executor executor,
+      Stopwatch time) {
+    PruningMethod.Choice choice =
+        method.choose(seen, retained, seed, executor == null ? Runnable::run : executor);
+    OptionalDouble loss = OptionalDouble.empty();
+    OptionalDouble relative = OptionalDouble.empty();
+    long truncated = 0;
+    if (seen.hasExpertOutputs()) {
+      double value = seen.loss(choice.retained());
+      double norm = seen.targetNorm();
+      loss = OptionalDouble.of(value);
+      relative = OptionalDouble.of(norm == 0 ? 0 : value / norm);
+      truncated = seen.truncatedTokens(choice.retained());
+    }
+    time.stop();
+    return new PruningReport.Layer(
+        seen.layerIndex(),
+        choice.retained(),
+        seen.others(choice.retained()),
+        loss,
+        relative,
+        choice.exact(),
+        choice.losses(),
+        truncated,
+        time.elapsed());
+  }
+
   /** Ends a run whose thread was interrupted. Nothing was removed so far. */
   static void checkInterrupt() {
     if (Thread.currentThread().isInterrupted()) {
@@ -374,7 +684,7 @@ public final class ExpertPruner {
   /** Computes one layer's output in the model as it is, and ends the pass there. */
   private static final class OutputOf implements ForwardObserver {
     private final MoeLayerView wanted;
-    private float @Nullable [] output;
+    private double @Nullable [] output;
 
     OutputOf(MoeLayerView wanted) {
       this.wanted = wanted;
@@ -385,53 +695,12 @@ public final class ExpertPruner {
       if (layer.layerIndex() != wanted.layerIndex()) {
         return true;
       }
-      output = routedOutput(layer, hidden);
+      output = RoutedOutput.of(layer, hidden, null);
       return false;
     }
 
-    private static float[] routedOutput(MoeLayerView layer, NDArray hidden) {
-      int width = (int) hidden.getShape().get(1);
-      float[] logits;
-      try (NDArray array = layer.routerLogits(hidden)) {
-        logits = array.toFloatArray();
-      }
-      RoutingDecision decision = layer.routing().route(logits, layer.numExperts());
-      double[] sums = new double[decision.tokens() * width];
-      for (int expert = 0; expert < layer.numExperts(); expert++) {
-        List<Integer> tokens = new ArrayList<>();
-        List<Float> weights = new ArrayList<>();
-        for (int token = 0; token < decision.tokens(); token++) {
-          for (int rank = 0; rank < decision.topK(); rank++) {
-            if (decision.expert(token, rank) == expert) {
-              tokens.add(token);
-              weights.add(decision.weight(token, rank));
-            }
-          }
-        }
-        if (tokens.isEmpty()) {
-          continue;
-        }
-        float[] rows;
-        try (NDManager scratch = hidden.getManager().newSubManager()) {
-          long[] places = tokens.stream().mapToLong(Integer::longValue).toArray();
-          NDArray input = hidden.get(scratch.create(places));
-          input.attach(scratch);
-          NDArray result = layer.expertOutput(expert, input);
-          result.attach(scratch);
-          rows = result.toFloatArray();
-        }
-        for (int i = 0; i < tokens.size(); i++) {
-          int at = tokens.get(i) * width;
-          for (int j = 0; j < width; j++) {
-            sums[at + j] += (double) weights.get(i) * rows[i * width + j];
-          }
-        }
-      }
-      float[] result = new float[sums.length];
-      for (int i = 0; i < sums.length; i++) {
-        result[i] = (float) sums[i];
-      }
-      return result;
+    float @Nullable [] floats() {
+      return output == null ? null : Floats.toArray(Doubles.asList(output));
     }
   }
 
@@ -450,14 +719,7 @@ public final class ExpertPruner {
         return decision;
       }
       int[] experts = kept.stream().mapToInt(Integer::intValue).toArray();
-      Routing pruned = layer.routing().retain(experts);
-      float[] columns = LayerCalibration.columns(logits, layer.numExperts(), experts);
-      RoutingDecision restricted = pruned.route(columns, experts.length);
-      int[] selected = restricted.experts();
-      for (int i = 0; i < selected.length; i++) {
-        selected[i] = experts[selected[i]];
-      }
-      return RoutingDecision.of(restricted.topK(), selected, restricted.weights());
+      return layer.routing().routeAmong(logits, layer.numExperts(), experts);
     }
   }
 
@@ -467,9 +729,15 @@ public final class ExpertPruner {
     private boolean progressive;
     private boolean measureLoss = true;
     private int sequencesPerGroup;
-    private int batchTokens = 2048;
+    private @Nullable Integer batchTokens;
     private long seed;
     private @Nullable Progress progress;
+    private int candidates;
+    private long calibrationMemory = Long.MAX_VALUE;
+    private long memoryBytes = MEMORY_BYTES;
+    private List<Device> devices = List.of(Device.cpu());
+    private @Nullable ExecutorService executor;
+    private Consumer<String> tensorListener = tensor -> {};
 
     private Builder() {}
 
@@ -511,7 +779,10 @@ public final class ExpertPruner {
       return this;
     }
 
-    /** Sets about how many tokens run through the model at a time; without it, 2048. */
+    /**
+     * Sets about how many tokens run through the model at a time; without it, 2048, and for a
+     * checkpoint on disk as many as {@link #optMemory} allows.
+     */
     public Builder optBatchTokens(int newBatchTokens) {
       if (newBatchTokens < 1) {
         throw new InvalidInputException("Batch tokens must be positive, are " + newBatchTokens);
@@ -529,6 +800,80 @@ public final class ExpertPruner {
     /** Sets a listener that is told of every batch. */
     public Builder optProgress(Progress newProgress) {
       progress = newProgress;
+      return this;
+    }
+
+    /**
+     * Sets how much memory pruning a checkpoint on disk may take for hidden states and experts'
+     * outputs, in bytes and for each of the devices that work at the same time; without it, 1 GiB.
+     * Hidden states that need more than half of it stay in a file. One layer's attention and one
+     * expert in float32 come on top.
+     */
+    public Builder optMemory(long newMemoryBytes) {
+      if (newMemoryBytes < 1) {
+        throw new InvalidInputException("The memory must be positive, is " + newMemoryBytes);
+      }
+      memoryBytes = newMemoryBytes;
+      return this;
+    }
+
+    /**
+     * Sets the devices over which batches of tokens are spread when a checkpoint on disk is pruned;
+     * without it, the CPU. They work at the same time if there is an executor; one named twice
+     * takes two batches at a time.
+     */
+    public Builder optDevices(Device... newDevices) {
+      if (newDevices.length == 0) {
+        throw new InvalidInputException("Name at least one device");
+      }
+      devices = List.of(newDevices);
+      return this;
+    }
+
+    /**
+     * Sets what runs beside the caller's thread: the search of a layer with many subsets is spread
+     * over it, and when a checkpoint on disk is pruned, the next layer is read ahead and several
+     * devices work at the same time. Give it a thread for each device and one more. Without it,
+     * nothing of that is done. The result is the same. The caller shuts it down.
+     */
+    public Builder optExecutor(ExecutorService newExecutor) {
+      executor = newExecutor;
+      return this;
+    }
+
+    /**
+     * Sets for how many candidates of each token, the experts that it selects and the next best,
+     * the inner products are kept; more than a layer's experts count as all of them. Without it,
+     * all of up to 16 experts, and of more as many as a token needs to find k retained ones among.
+     */
+    public Builder optCandidates(int newCandidates) {
+      if (newCandidates < 1) {
+        throw new InvalidInputException("Candidates must be positive, are " + newCandidates);
+      }
+      candidates = newCandidates;
+      return this;
+    }
+
+    /**
+     * Sets how many bytes of the Java heap the calibration of all layers (progressive: of one) may
+     * take. Where more would be needed, each token keeps fewer candidates, but at least k. Without
+     * it, memory does not limit them.
+     */
+    public Builder optCalibrationMemory(long bytes) {
+      if (bytes < 1) {
+        throw new InvalidInputException("Calibration memory must be positive, is " + bytes);
+      }
+      calibrationMemory = bytes;
+      return this;
+    }
+
+    /**
+     * Sets who is told the name of every tensor that is read to compute with when a checkpoint on
+     * disk is pruned: each once on each device, a fused one once for each expert. May be called by
+     * the executor's threads.
+     */
+    public Builder optTensorListener(Consumer<String> newListener) {
+      tensorListener = newListener;
       return this;
     }
 

@@ -6,6 +6,7 @@ import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import com.google.gson.JsonPrimitive;
 import java.util.List;
+import java.util.OptionalDouble;
 import org.jspecify.annotations.Nullable;
 
 /** Elements of the JSON files of this package. */
@@ -32,6 +33,34 @@ final class Json {
       return primitive.getAsString();
     }
     throw new JsonParseException("'" + name + "' is " + element + ", not a text");
+  }
+
+  /**
+   * Returns a list of whole numbers.
+   *
+   * @throws JsonParseException if it is anything else
+   */
+  static List<Integer> integers(JsonObject json, String name) {
+    if (!(json.get(name) instanceof JsonArray array)) {
+      throw new JsonParseException("'" + name + "' is " + json.get(name) + ", not a list");
+    }
+    return array.asList().stream().map(e -> (int) wholeNumber(e, "'" + name + "'")).toList();
+  }
+
+  /**
+   * Returns a number, or empty for null.
+   *
+   * @throws JsonParseException if it is anything else
+   */
+  static OptionalDouble optDouble(JsonObject json, String name) {
+    JsonElement element = json.get(name);
+    if (element == null || element.isJsonNull()) {
+      return OptionalDouble.empty();
+    }
+    if (element instanceof JsonPrimitive primitive && primitive.isNumber()) {
+      return OptionalDouble.of(primitive.getAsDouble());
+    }
+    throw new JsonParseException("'" + name + "' is " + element + ", not a number");
   }
 
   /**

@@ -1,12 +1,11 @@
 package io.winnow.pruning;
 
 import io.winnow.core.Routing;
-import io.winnow.core.RoutingDecision;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.DoubleConsumer;
 import java.util.stream.IntStream;
-import org.jspecify.annotations.Nullable;
 
 /**
  * What was seen of one MoE layer on the calibration tokens: router logits, and, if they were
@@ -25,7 +24,12 @@ import org.jspecify.annotations.Nullable;
  * layer (progressive pruning), that output is one more vector in G_t, and takes the place of
  * a_t(all).
  *
- * <p>Memory: 4 (n + n (n + 1) / 2) bytes per token. Not thread-safe while it is filled, then
+ * <p>Of a layer with many experts G_t holds only those of a token's m candidates, the experts that
+ * it selects and the next best by their selection score, m at least k. A loss for which a token has
+ * fewer than k candidates left is an estimate, in which those that there are stand for all; {@link
+ * #truncatedTokens} counts such tokens.
+ *
+ * <p>Memory: about 4 n + 2 m (m + 6) bytes per token. Not thread-safe while it is filled, then
  * thread-safe.
  */
 public final class LayerCalibration {
@@ -33,30 +37,49 @@ public final class LayerCalibration {
   private final int numExperts;
   private final Routing routing;
   private final long tokensPerGroup;
-  private final List<Chunk> chunks = new ArrayList<>();
+  private final int candidates;
+  private final List<TokenBatch> batches = new ArrayList<>();
   private long tokens;
 
-  /**
-   * Tokens that were seen together.
-   *
-   * @param logits {@code [tokens, experts]}
-   * @param selected the original routing
-   * @param products per token the upper triangle of G_t, row after row; null if not measured
-   * @param withTarget whether G_t has a last row for the target
-   */
-  private record Chunk(
-      float[] logits, RoutingDecision selected, float @Nullable [] products, boolean withTarget) {}
-
+  /** Creates a calibration of all inner products. */
   LayerCalibration(int layerIndex, int numExperts, Routing routing, long tokensPerGroup) {
+    this(layerIndex, numExperts, routing, tokensPerGroup, numExperts);
+  }
+
+  LayerCalibration(
+      int layerIndex, int numExperts, Routing routing, long tokensPerGroup, int candidates) {
     this.layerIndex = layerIndex;
     this.numExperts = numExperts;
     this.routing = routing;
     this.tokensPerGroup = tokensPerGroup;
+    this.candidates = candidates;
   }
 
-  void add(float[] logits, float @Nullable [] products, boolean withTarget) {
-    chunks.add(new Chunk(logits, routing.route(logits, numExperts), products, withTarget));
-    tokens += logits.length / numExperts;
+  void add(TokenBatch batch) {
+    batches.add(batch);
+    tokens += batch.tokens;
+  }
+
+  /** Returns m, the experts of each token whose inner products are known. */
+  int candidates() {
+    return candidates;
+  }
+
+  long tokensPerGroup() {
+    return tokensPerGroup;
+  }
+
+  List<TokenBatch> batches() {
+    return batches;
+  }
+
+  /** Returns the inner products of a batch. */
+  float[] products(TokenBatch batch) {
+    if (batch.products == null) {
+      throw new IllegalStateException(
+          "The outputs of layer " + layerIndex + "'s experts were not measured");
+    }
+    return batch.products;
   }
 
   /** Returns the number of the decoder layer. */
@@ -81,14 +104,49 @@ public final class LayerCalibration {
 
   /** Returns whether {@link #loss} can be computed. */
   public boolean hasExpertOutputs() {
-    return tokens > 0 && chunks.stream().allMatch(chunk -> chunk.products() != null);
+    return tokens > 0 && batches.stream().allMatch(batch -> batch.products != null);
+  }
+
+  /** Takes one token's use of one expert. */
+  @FunctionalInterface
+  public interface SelectionVisitor {
+    /**
+     * Called for every token and each of the experts that it selects in the unpruned layer.
+     *
+     * @param expert the expert
+     * @param weight the routing weight that the layer multiplies the expert's output by
+     * @param norm the L2 norm of the expert's output on this token, before the weight
+     */
+    void visit(int expert, double weight, double norm);
+  }
+
+  /**
+   * Shows every selection of an expert by a token, token after token, to a visitor: what scores of
+   * experts by their activations sum.
+   *
+   * @throws IllegalStateException if the experts' outputs were not measured
+   */
+  public void forEachSelection(SelectionVisitor visitor) {
+    for (TokenBatch batch : batches) {
+      float[] products = products(batch);
+      for (int token = 0; token < batch.tokens; token++) {
+        int base = token * TokenBatch.row(batch.vectors());
+        for (int rank = 0; rank < batch.selected.topK(); rank++) {
+          double square = products[base + TokenBatch.row(rank) + rank];
+          visitor.visit(
+              batch.selected.expert(token, rank),
+              batch.selected.weight(token, rank),
+              Math.sqrt(square));
+        }
+      }
+    }
   }
 
   /** Returns for each expert the number of tokens that select it. */
   public double[] selectionCounts() {
     double[] counts = new double[numExperts];
-    for (Chunk chunk : chunks) {
-      long[] selected = chunk.selected().counts(numExperts);
+    for (TokenBatch batch : batches) {
+      long[] selected = batch.selected.counts(numExperts);
       for (int expert = 0; expert < numExperts; expert++) {
         counts[expert] += selected[expert];
       }
@@ -99,8 +157,8 @@ public final class LayerCalibration {
   /** Returns for each expert the sum of its router scores over all tokens. */
   public double[] softActivation() {
     double[] sums = new double[numExperts];
-    for (Chunk chunk : chunks) {
-      float[] scores = routing.scores(chunk.logits(), numExperts);
+    for (TokenBatch batch : batches) {
+      float[] scores = routing.scores(batch.logits, numExperts);
       for (int i = 0; i < scores.length; i++) {
         sums[i % numExperts] += scores[i];
       }
@@ -117,154 +175,81 @@ public final class LayerCalibration {
    * @throws IllegalStateException if the experts' outputs were not measured
    */
   public double loss(List<Integer> retained) {
-    Groups groups = new Groups();
-    int[] kept = retained.stream().mapToInt(Integer::intValue).toArray();
-    Routing pruned = routing.retain(kept);
-    for (Chunk chunk : chunks) {
-      RoutingDecision decision =
-          pruned.route(columns(chunk.logits(), numExperts, kept), kept.length);
-      Difference difference = new Difference(chunk);
-      for (int token = 0; token < decision.tokens(); token++) {
-        difference.start(token);
-        for (int rank = 0; rank < decision.topK(); rank++) {
-          difference.add(kept[decision.expert(token, rank)], decision.weight(token, rank));
-        }
-        groups.add(difference.squaredNorm());
-      }
-    }
-    return rounded(groups.sumOfRoots());
+    return new LossEvaluator(this).loss(mask(retained));
   }
 
-  /** Drops the last 12 binary digits (Veltkamp's splitting). */
-  private static double rounded(double value) {
-    double scaled = value * ((1 << 12) + 1);
-    return scaled - (scaled - value);
+  /**
+   * Returns the number of tokens for which {@link #loss} does not know all of the k retained
+   * experts that they select; 0 if it is exact.
+   *
+   * @param retained ascending
+   */
+  public long truncatedTokens(List<Integer> retained) {
+    if (candidates == numExperts) {
+      return 0;
+    }
+    LossEvaluator evaluator = new LossEvaluator(this);
+    evaluator.loss(mask(retained));
+    return evaluator.truncated();
   }
 
   /**
    * Returns the norm of the target, the original output of the layer: what a loss is relative to.
    */
   public double targetNorm() {
-    Groups groups = new Groups();
-    for (Chunk chunk : chunks) {
-      Difference difference = new Difference(chunk);
-      for (int token = 0; token < chunk.selected().tokens(); token++) {
-        difference.start(token);
-        groups.add(difference.squaredNorm());
-      }
-    }
-    return groups.sumOfRoots();
+    return new LossEvaluator(this).targetNorm();
   }
 
-  /** Returns some columns of row-major {@code [tokens, experts]}. */
-  static float[] columns(float[] logits, int numExperts, int[] kept) {
-    int rows = logits.length / numExperts;
-    float[] columns = new float[rows * kept.length];
-    for (int row = 0; row < rows; row++) {
-      for (int i = 0; i < kept.length; i++) {
-        columns[row * kept.length + i] = logits[row * numExperts + kept[i]];
-      }
-    }
-    return columns;
+  /**
+   * Returns the loss on some of the tokens, as one group, relative to the norm of their outputs.
+   *
+   * @param from the first token
+   * @param to behind the last
+   */
+  double relativeLoss(List<Integer> retained, long from, long to) {
+    LossEvaluator evaluator = new LossEvaluator(this);
+    RangeSum errors = new RangeSum(from, to);
+    evaluator.forEachError(mask(retained), errors);
+    RangeSum norms = new RangeSum(from, to);
+    evaluator.forEachSquaredNorm(norms);
+    return norms.sum == 0 ? 0 : Math.sqrt(Math.max(0, errors.sum) / norms.sum);
   }
 
-  /** Sums over the tokens of each group, in the order of the tokens. */
-  private final class Groups {
-    private double sumOfRoots;
-    private double group;
-    private long inGroup;
+  /** Adds up what is at some places of a sequence. */
+  private static final class RangeSum implements DoubleConsumer {
+    private final long from;
+    private final long to;
+    private long place;
+    private double sum;
 
-    void add(double squaredNorm) {
-      group += squaredNorm;
-      inGroup++;
-      if (inGroup == tokensPerGroup) {
-        finish();
+    RangeSum(long from, long to) {
+      this.from = from;
+      this.to = to;
+    }
+
+    @Override
+    public void accept(double value) {
+      if (place >= from && place < to) {
+        sum += value;
       }
-    }
-
-    private void finish() {
-      // Rounding may take a sum that is really 0 below it.
-      sumOfRoots += Math.sqrt(Math.max(0, group));
-      group = 0;
-      inGroup = 0;
-    }
-
-    double sumOfRoots() {
-      finish();
-      return sumOfRoots;
+      place++;
     }
   }
 
-  /** The change of one token's output as a combination of few vectors, and its length by G_t. */
-  private final class Difference {
-    private final Chunk chunk;
-    private final float[] products;
-    private final int size;
-    private final int width;
-    private final int[] vectors;
-    private final double[] factors;
-    private int token;
-    private int used;
+  private boolean[] mask(List<Integer> experts) {
+    boolean[] mask = new boolean[numExperts];
+    experts.forEach(expert -> mask[expert] = true);
+    return mask;
+  }
 
-    Difference(Chunk chunk) {
-      if (chunk.products() == null) {
-        throw new IllegalStateException(
-            "The outputs of layer " + layerIndex + "'s experts were not measured");
-      }
-      this.chunk = chunk;
-      products = chunk.products();
-      size = numExperts + (chunk.withTarget() ? 1 : 0);
-      width = size * (size + 1) / 2;
-      vectors = new int[2 * routing.topK() + 1];
-      factors = new double[vectors.length];
-    }
+  /** Returns by expert whether it stays where these are dropped. */
+  boolean[] retaining(List<Integer> dropped) {
+    return mask(others(dropped));
+  }
 
-    /** Starts with what the original layer gives, negative. */
-    void start(int newToken) {
-      token = newToken;
-      used = 0;
-      if (chunk.withTarget()) {
-        add(numExperts, -1);
-        return;
-      }
-      RoutingDecision original = chunk.selected();
-      for (int rank = 0; rank < original.topK(); rank++) {
-        add(original.expert(token, rank), -original.weight(token, rank));
-      }
-    }
-
-    void add(int vector, double factor) {
-      for (int i = 0; i < used; i++) {
-        if (vectors[i] == vector) {
-          factors[i] += factor;
-          return;
-        }
-      }
-      vectors[used] = vector;
-      factors[used] = factor;
-      used++;
-    }
-
-    double squaredNorm() {
-      double sum = 0;
-      int base = token * width;
-      for (int i = 0; i < used; i++) {
-        if (factors[i] == 0) {
-          continue;
-        }
-        sum += factors[i] * factors[i] * products[base + place(vectors[i], vectors[i])];
-        for (int j = 0; j < i; j++) {
-          sum += 2 * factors[i] * factors[j] * products[base + place(vectors[i], vectors[j])];
-        }
-      }
-      return sum;
-    }
-
-    private int place(int a, int b) {
-      int row = Math.min(a, b);
-      int column = Math.max(a, b);
-      return row * size - row * (row - 1) / 2 + column - row;
-    }
+  /** Returns the places that are true, ascending. */
+  static int[] places(boolean[] mask) {
+    return IntStream.range(0, mask.length).filter(place -> mask[place]).toArray();
   }
 
   /** Returns the experts that are not in {@code retained}, ascending. */

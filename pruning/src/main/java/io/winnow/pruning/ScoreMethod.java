@@ -8,10 +8,13 @@ import java.util.stream.IntStream;
 /** Keeps the experts with the highest score; of equal scores the lower index stays. */
 final class ScoreMethod implements PruningMethod {
   private final String name;
+  private final boolean needsExpertOutputs;
   private final Function<LayerCalibration, double[]> scores;
 
-  ScoreMethod(String name, Function<LayerCalibration, double[]> scores) {
+  ScoreMethod(
+      String name, boolean needsExpertOutputs, Function<LayerCalibration, double[]> scores) {
     this.name = name;
+    this.needsExpertOutputs = needsExpertOutputs;
     this.scores = scores;
   }
 
@@ -22,7 +25,7 @@ final class ScoreMethod implements PruningMethod {
 
   @Override
   public boolean needsExpertOutputs() {
-    return false;
+    return needsExpertOutputs;
   }
 
   @Override

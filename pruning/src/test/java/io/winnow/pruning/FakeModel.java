@@ -36,18 +36,23 @@ final class FakeModel implements MoeModel {
   private final boolean renormalized;
   int forwards;
 
-  private FakeModel(float[][] embedding, int topK, boolean renormalized) {
+  private FakeModel(float[][] embedding, Routing routing) {
     this.embedding = embedding;
-    this.renormalized = renormalized;
-    routing = SoftmaxRouting.of(topK, renormalized);
+    this.renormalized = routing.isRenormalized();
+    this.routing = routing;
   }
 
   /** A model of random weights. */
   static FakeModel random(
       long seed, int layers, int experts, int width, int topK, boolean renormalized) {
+    return random(seed, layers, experts, width, SoftmaxRouting.of(topK, renormalized));
+  }
+
+  /** A model of random weights; the reference below knows no other routing than softmax. */
+  static FakeModel random(long seed, int layers, int experts, int width, Routing routing) {
     Telemetry.off();
     Random random = new Random(0x9E3779B97F4A7C15L * (seed + 1));
-    FakeModel model = new FakeModel(matrix(random, VOCABULARY, width, 1), topK, renormalized);
+    FakeModel model = new FakeModel(matrix(random, VOCABULARY, width, 1), routing);
     for (int layer = 0; layer < layers; layer++) {
       float[][] gate = matrix(random, experts, width, 1);
       List<float[][]> weights = new ArrayList<>();
@@ -82,7 +87,7 @@ final class FakeModel implements MoeModel {
 
   /** The same model with the experts of each layer in another order: place i has order[i]. */
   FakeModel permuted(int... order) {
-    FakeModel copy = new FakeModel(embedding, routing.topK(), renormalized);
+    FakeModel copy = new FakeModel(embedding, routing);
     for (Layer layer : layers) {
       List<float[][]> weights = new ArrayList<>();
       float[][] gate = new float[order.length][];
@@ -175,7 +180,7 @@ final class FakeModel implements MoeModel {
     return flat;
   }
 
-  private static double[] tanh(float[][] weights, float[] x) {
+  static double[] tanh(float[][] weights, float[] x) {
     double[] output = new double[x.length];
     for (int i = 0; i < output.length; i++) {
       double sum = 0;

@@ -11,7 +11,9 @@ import io.winnow.core.Calibration;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
+import java.util.OptionalDouble;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -170,5 +172,44 @@ class PruningReportTest {
     assertThat(model.provenances).isEqualTo(List.of(report.provenance()));
     assertThat(model.layers).allSatisfy(layer -> assertThat(layer.numExperts()).isEqualTo(3));
     assertThat(report.time()).isPositive();
+  }
+
+  @Test
+  void aLayerIsReadBackFromItsJson() {
+    SubsetLoss best = new SubsetLoss(List.of(1, 2), 0.1 + 0.2);
+    SubsetLoss second = new SubsetLoss(List.of(0, 2), 1e300);
+    PruningReport.Layer exact =
+        new PruningReport.Layer(
+            3,
+            List.of(0, 3),
+            List.of(1, 2),
+            OptionalDouble.of(best.loss()),
+            OptionalDouble.of(1 / 3.0),
+            true,
+            List.of(best, second),
+            Duration.ofMillis(1234));
+    assertThat(PruningReport.layerOf(PruningReport.toJson(exact))).isEqualTo(exact);
+    PruningReport.Layer descended =
+        new PruningReport.Layer(
+            3,
+            exact.retained(),
+            exact.dropped(),
+            exact.loss(),
+            exact.relativeLoss(),
+            false,
+            exact.losses(),
+            exact.time());
+    assertThat(PruningReport.layerOf(PruningReport.toJson(descended))).isEqualTo(descended);
+    PruningReport.Layer unmeasured =
+        new PruningReport.Layer(
+            0,
+            List.of(0, 1),
+            List.of(),
+            OptionalDouble.empty(),
+            OptionalDouble.empty(),
+            true,
+            List.of(),
+            Duration.ZERO);
+    assertThat(PruningReport.layerOf(PruningReport.toJson(unmeasured))).isEqualTo(unmeasured);
   }
 }

@@ -267,6 +267,7 @@ class ReconstructionSearchTest {
   @Test
   void aboveTheLimitTheSearchIsNeverWorseThanScoresAndNearlyAlwaysFindsTheOptimum() {
     int optimal = 0;
+    int proved = 0;
     List<String> missed = new ArrayList<>();
     for (long seed = 0; seed < 40; seed++) {
       int experts = 10 + (int) (seed % 3);
@@ -276,7 +277,6 @@ class ReconstructionSearchTest {
       PruningReport.Layer found =
           search(PruningMethod.reconstruction(50), model, calibration, retained, seed);
       String what = "seed " + seed + ", r = " + retained + " of " + experts;
-      assertThat(found.exact()).as(what).isFalse();
       assertThat(found.losses()).as(what).hasSize(2).isSorted();
       assertThat(found.retained()).as(what).hasSize(retained);
       assertThat(found.loss().getAsDouble())
@@ -294,6 +294,10 @@ class ReconstructionSearchTest {
       PruningReport.Layer best =
           search(PruningMethod.reconstruction(), model, calibration, retained, seed);
       assertThat(best.exact()).isTrue();
+      if (found.exact()) {
+        proved++;
+        assertThat(found.retained()).as(what).isEqualTo(best.retained());
+      }
       assertThat(found.loss().getAsDouble())
           .as(what)
           .isGreaterThanOrEqualTo(best.loss().getAsDouble());
@@ -307,6 +311,7 @@ class ReconstructionSearchTest {
           .as("%s, once more", what)
           .isEqualTo(found.losses());
     }
+    assertThat(proved).as("proved within 50 branches").isLessThan(20);
     assertThat(optimal).as("optima found of 40; missed: %s", missed).isGreaterThanOrEqualTo(39);
   }
 

@@ -9,10 +9,12 @@ import com.google.common.primitives.Longs;
 import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
 import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -33,6 +35,7 @@ public final class Checkpoint {
   static final String CONFIG = "config.json";
   private static final String TOKENIZER = "tokenizer.json";
   private static final int DIGEST_BYTES = 4096;
+  private static final int READ_AHEAD_BYTES = 1 << 20;
 
   private final Path folder;
   private final CheckpointConfig config;
@@ -218,6 +221,19 @@ public final class Checkpoint {
       }
     }
     return "sha256:" + hasher.hash();
+  }
+
+  /**
+   * Reads tensors and forgets them, so that mapping them soon after waits for no disk. An interrupt
+   * ends it with a {@link java.util.concurrent.CancellationException}.
+   *
+   * @throws UncheckedIOException if a file cannot be read
+   */
+  public static void readAhead(Collection<TensorInfo> tensors) {
+    ByteBuffer buffer = ByteBuffer.allocateDirect(READ_AHEAD_BYTES);
+    try (SourceFiles sources = new SourceFiles()) {
+      tensors.forEach(info -> sources.touch(info.file(), info.offset(), info.length(), buffer));
+    }
   }
 
   /** Whether there is a {@code tokenizer.json}. */

@@ -45,7 +45,8 @@ import org.jspecify.annotations.Nullable;
  * <p>The same input gives the same bytes.
  */
 public final class CheckpointWriter {
-  private static final long DEFAULT_MAX_SHARD_BYTES = 5_000_000_000L;
+  static final long DEFAULT_MAX_SHARD_BYTES = 5_000_000_000L;
+
   private static final ImmutableMap<String, String> METADATA = ImmutableMap.of("format", "pt");
   private static final Set<String> SKIPPED_FOLDERS = Set.of(".git", ".cache");
 
@@ -54,12 +55,14 @@ public final class CheckpointWriter {
   private final ImmutableMap<String, byte[]> texts;
   private final ImmutableMap<String, SafetensorsLayout> shards;
   private final ImmutableList<CarriedFile> carriedFiles;
+  private final @Nullable CheckpointDraft draft;
   private final @Nullable Progress progress;
 
   private CheckpointWriter(Builder builder) {
     source = builder.source;
     target = required(builder.target, "setTarget").normalize();
     progress = builder.progress;
+    draft = builder.draft;
     Path parent = PartialOutput.checkedParent(target);
     requireOutsideSource(parent);
 
@@ -87,6 +90,7 @@ public final class CheckpointWriter {
     private @Nullable List<OutputTensor> tensors;
     private long maxShardBytes = DEFAULT_MAX_SHARD_BYTES;
     private final Map<String, byte[]> files = new TreeMap<>();
+    private @Nullable CheckpointDraft draft;
     private @Nullable Progress progress;
     private SpaceProbe usableSpace = folder -> Files.getFileStore(folder).getUsableSpace();
 
@@ -144,6 +148,16 @@ public final class CheckpointWriter {
       return this;
     }
 
+    /**
+     * Sets a folder to finish and rename, in which tensors have been put already. What it holds
+     * stays where writing fails.
+     */
+    public Builder optDraft(CheckpointDraft draft) {
+      this.draft = draft;
+      maxShardBytes = draft.maxShardBytes();
+      return this;
+    }
+
     /** Sets who is told about the progress, in bytes. */
     public Builder optProgress(Progress progress) {
       this.progress = progress;
@@ -154,6 +168,15 @@ public final class CheckpointWriter {
     Builder usableSpace(SpaceProbe usableSpace) {
       this.usableSpace = usableSpace;
       return this;
+    }
+
+    /**
+     * Checks everything that {@link #write} checks first, and writes nothing.
+     *
+     * @return the bytes of the folder
+     */
+    public long check() {
+      return new CheckpointWriter(this).neededBytes();
     }
 
     /**
@@ -178,14 +201,28 @@ public final class CheckpointWriter {
       listener.reset("Writing " + target, neededBytes());
       listener.start(0);
     }
-    try (PartialOutput output = PartialOutput.forFolder(target);
+    CheckpointDraft begun = draft;
+    try (PartialOutput output =
+            begun == null
+                ? PartialOutput.forFolder(target)
+                : PartialOutput.ofDraft(target, begun.folder());
         SourceFiles sources = new SourceFiles()) {
       Path folder = output.path();
+      if (begun != null) {
+        begun.removeAllBut(shards);
+      }
       for (CarriedFile file : carriedFiles) {
         copy(file, folder.resolve(file.name()), sources, count);
       }
       texts.forEach((name, text) -> write(folder.resolve(name), text, count));
-      shards.forEach((name, layout) -> layout.write(folder.resolve(name), sources, count));
+      shards.forEach(
+          (name, layout) -> {
+            if (begun == null) {
+              layout.write(folder.resolve(name), sources, count);
+            } else {
+              begun.complete(name, layout, sources, count);
+            }
+          });
       Checkpoint written = Checkpoint.open(folder);
       FileErrors.throwIfInterrupted("write", target);
       output.complete();
@@ -203,7 +240,7 @@ public final class CheckpointWriter {
     try {
       Files.createDirectories(copy.getParent());
       try (FileChannel channel = create(copy)) {
-        sources.transfer(file.path(), 0, file.length(), channel, progress);
+        sources.transfer(file.path(), 0, file.length(), copy, channel, progress);
         channel.force(true);
       }
     } catch (IOException e) {
@@ -225,7 +262,7 @@ public final class CheckpointWriter {
   }
 
   /** Fills one file after the other, in the given order, as Transformers does. */
-  private static ImmutableMap<String, SafetensorsLayout> shards(
+  static ImmutableMap<String, SafetensorsLayout> shards(
       List<OutputTensor> tensors, long maxShardBytes) {
     if (tensors.isEmpty()) {
       throw new InvalidInputException("A checkpoint without tensors cannot be written; give some");
@@ -335,7 +372,7 @@ public final class CheckpointWriter {
   }
 
   private void requireSpace(Path parent, SpaceProbe usableSpace) {
-    long needed = neededBytes();
+    long needed = neededBytes() - (draft == null ? 0 : draft.placedBytes());
     long usable;
     try {
       usable = usableSpace.usableBytes(parent);

@@ -22,24 +22,31 @@ final class PartialOutput implements AutoCloseable {
   private final Path target;
   private final Path parent;
   private final Path partial;
+  private final boolean kept;
   private boolean complete;
 
-  private PartialOutput(Path target) {
+  private PartialOutput(Path target, @Nullable Path draft) {
     // A name such as "folder/." exists for no rename.
     this.target = target.normalize();
     this.parent = checkedParent(this.target);
     Path name = this.target.getFileName();
-    this.partial = parent.resolve("." + name + ".partial-" + UUID.randomUUID());
+    partial = draft == null ? parent.resolve("." + name + ".partial-" + UUID.randomUUID()) : draft;
+    kept = draft != null;
+  }
+
+  /** For a folder that is there already, on the target's disk, and stays where it fails. */
+  static PartialOutput ofDraft(Path target, Path draft) {
+    return new PartialOutput(target, draft);
   }
 
   /** For a file, which the caller creates. */
   static PartialOutput forFile(Path target) {
-    return new PartialOutput(target);
+    return new PartialOutput(target, null);
   }
 
   /** For a folder, which is created. */
   static PartialOutput forFolder(Path target) {
-    PartialOutput output = new PartialOutput(target);
+    PartialOutput output = new PartialOutput(target, null);
     try {
       // Not createTempDirectory: its folder is private to the owner, and would stay so.
       Files.createDirectory(output.partial);
@@ -102,7 +109,7 @@ final class PartialOutput implements AutoCloseable {
   }
 
   /** Forces a folder's entries to disk, where the system can. */
-  private static void force(Path folder) {
+  static void force(Path folder) {
     try (FileChannel channel = FileChannel.open(folder, StandardOpenOption.READ)) {
       channel.force(true);
     } catch (IOException e) {
@@ -118,29 +125,34 @@ final class PartialOutput implements AutoCloseable {
   /** Deletes what is not complete. */
   @Override
   public void close() {
-    if (complete || !Files.exists(partial, LinkOption.NOFOLLOW_LINKS)) {
+    if (complete || kept || !Files.exists(partial, LinkOption.NOFOLLOW_LINKS)) {
       return;
     }
     try {
-      Files.walkFileTree(
-          partial,
-          new SimpleFileVisitor<>() {
-            @Override
-            public FileVisitResult visitFile(Path file, BasicFileAttributes attributes)
-                throws IOException {
-              Files.delete(file);
-              return FileVisitResult.CONTINUE;
-            }
-
-            @Override
-            public FileVisitResult postVisitDirectory(Path folder, @Nullable IOException failure)
-                throws IOException {
-              Files.delete(folder);
-              return FileVisitResult.CONTINUE;
-            }
-          });
+      delete(partial);
     } catch (IOException e) {
       throw FileErrors.translate("delete", partial, e);
     }
+  }
+
+  /** Deletes a file, or a folder with everything in it. */
+  static void delete(Path fileOrFolder) throws IOException {
+    Files.walkFileTree(
+        fileOrFolder,
+        new SimpleFileVisitor<>() {
+          @Override
+          public FileVisitResult visitFile(Path file, BasicFileAttributes attributes)
+              throws IOException {
+            Files.delete(file);
+            return FileVisitResult.CONTINUE;
+          }
+
+          @Override
+          public FileVisitResult postVisitDirectory(Path folder, @Nullable IOException failure)
+              throws IOException {
+            Files.delete(folder);
+            return FileVisitResult.CONTINUE;
+          }
+        });
   }
 }

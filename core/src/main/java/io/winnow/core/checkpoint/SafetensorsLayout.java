@@ -91,7 +91,12 @@ record SafetensorsLayout(String header, ImmutableList<OutputTensor> tensors) {
 
   /** The size of the file. */
   long fileSize() {
-    return Long.BYTES + header.getBytes(StandardCharsets.UTF_8).length + dataSize();
+    return dataStart() + dataSize();
+  }
+
+  /** Where the first tensor lies. */
+  long dataStart() {
+    return Long.BYTES + header.getBytes(StandardCharsets.UTF_8).length;
   }
 
   long dataSize() {
@@ -102,26 +107,42 @@ record SafetensorsLayout(String header, ImmutableList<OutputTensor> tensors) {
   void write(Path file, SourceFiles sources, LongConsumer progress) {
     try (FileChannel channel =
         FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
-      byte[] text = header.getBytes(StandardCharsets.UTF_8);
-      ByteBuffer start =
-          ByteBuffer.allocate(Long.BYTES + text.length)
-              .order(ByteOrder.LITTLE_ENDIAN)
-              .putLong(text.length)
-              .put(text)
-              .flip();
-      writeFully(file, channel, start, progress);
+      writeStart(file, channel, progress);
       for (OutputTensor tensor : tensors) {
-        for (Segment segment : tensor.segments()) {
-          if (segment instanceof FileSegment part) {
-            sources.transfer(part.file(), part.offset(), part.length(), channel, progress);
-          } else if (segment instanceof BufferSegment part) {
-            writeFully(file, channel, part.data(), progress);
-          }
-        }
+        write(file, channel, tensor, sources, progress);
       }
       channel.force(true);
     } catch (IOException e) {
       throw FileErrors.translate("write", file, e);
+    }
+  }
+
+  /** Writes what precedes the tensors, where the channel stands. */
+  void writeStart(Path file, FileChannel channel, LongConsumer progress) throws IOException {
+    byte[] text = header.getBytes(StandardCharsets.UTF_8);
+    ByteBuffer start =
+        ByteBuffer.allocate(Long.BYTES + text.length)
+            .order(ByteOrder.LITTLE_ENDIAN)
+            .putLong(text.length)
+            .put(text)
+            .flip();
+    writeFully(file, channel, start, progress);
+  }
+
+  /** Writes a tensor's bytes where the channel stands. */
+  static void write(
+      Path file,
+      FileChannel channel,
+      OutputTensor tensor,
+      SourceFiles sources,
+      LongConsumer progress)
+      throws IOException {
+    for (Segment segment : tensor.segments()) {
+      if (segment instanceof FileSegment part) {
+        sources.transfer(part.file(), part.offset(), part.length(), file, channel, progress);
+      } else if (segment instanceof BufferSegment part) {
+        writeFully(file, channel, part.data(), progress);
+      }
     }
   }
 

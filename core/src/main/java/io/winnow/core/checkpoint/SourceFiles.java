@@ -17,8 +17,13 @@ final class SourceFiles implements AutoCloseable {
 
   private final Map<Path, FileChannel> channels = new HashMap<>();
 
-  /** Copies bytes to the target's end, without passing through the heap. */
-  void transfer(Path file, long offset, long length, FileChannel target, LongConsumer progress) {
+  /**
+   * Copies bytes to where a channel stands, without passing through the heap.
+   *
+   * @param copy the channel's file, for messages
+   */
+  void transfer(
+      Path file, long offset, long length, Path copy, FileChannel target, LongConsumer progress) {
     long done = 0;
     try {
       FileChannel source = channel(file);
@@ -38,7 +43,7 @@ final class SourceFiles implements AutoCloseable {
         progress.accept(copied);
       }
     } catch (IOException e) {
-      throw FileErrors.translate("copy", file, e);
+      throw FileErrors.translate("copy " + file + " to", copy, e);
     }
   }
 
@@ -46,6 +51,28 @@ final class SourceFiles implements AutoCloseable {
   ByteBuffer read(Path file, long offset, int length) {
     try {
       return SafetensorsHeader.readAt(channel(file), offset, length);
+    } catch (IOException e) {
+      throw FileErrors.translate("read", file, e);
+    }
+  }
+
+  /**
+   * Reads bytes and forgets them, so that the system has them in memory.
+   *
+   * @param buffer what to read into
+   */
+  void touch(Path file, long offset, long length, ByteBuffer buffer) {
+    try {
+      FileChannel channel = channel(file);
+      long done = 0;
+      while (done < length) {
+        buffer.clear().limit((int) Math.min(buffer.capacity(), length - done));
+        int read = channel.read(buffer, offset + done);
+        if (read <= 0) {
+          return;
+        }
+        done += read;
+      }
     } catch (IOException e) {
       throw FileErrors.translate("read", file, e);
     }

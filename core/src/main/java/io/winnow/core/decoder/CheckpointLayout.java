@@ -6,14 +6,18 @@ import io.winnow.core.SoftmaxRouting;
 import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.checkpoint.CheckpointConfig;
 import io.winnow.core.checkpoint.TensorInfo;
+import io.winnow.core.checkpoint.TensorType;
 import io.winnow.core.decoder.Family.ExpertNames;
 import io.winnow.core.kernel.AttentionConfig;
 import io.winnow.core.kernel.AttentionPart;
+import io.winnow.core.kernel.StoredWeight;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -24,11 +28,18 @@ final class CheckpointLayout {
   /** The field of config.json that says how many rows the gate of a merged checkpoint has. */
   private static final String ROUTER_EXPERTS = "winnow.router_experts";
 
+  /** The field of config.json that counts the experts of each layer that has some. */
+  private static final String EXPERTS_PER_LAYER = "winnow.experts_per_layer";
+
   private final Checkpoint checkpoint;
   private final Family family;
   private final CheckpointConfig json;
   private final DecoderConfig config;
+  private final Quantization quantization;
   private final @Nullable Integer mappedExperts;
+
+  /** By layer the number of its experts, where layers differ; else empty. */
+  private final Map<Integer, Integer> expertsOfLayers = new TreeMap<>();
 
   private CheckpointLayout(Checkpoint checkpoint, Family family, @Nullable Integer mappedExperts) {
     this.checkpoint = checkpoint;
@@ -38,7 +49,40 @@ final class CheckpointLayout {
         family.section().isEmpty()
             ? checkpoint.config()
             : checkpoint.config().section(family.section());
+    quantization = Quantization.read(checkpoint, json, layout());
     config = family.config().apply(json);
+    if (isOurs(checkpoint)) {
+      readExpertsOfLayers();
+    }
+  }
+
+  private static boolean isOurs(Checkpoint checkpoint) {
+    return checkpoint.config().modelType().startsWith(Families.OURS);
+  }
+
+  private void readExpertsOfLayers() {
+    Optional<List<Integer>> counts = checkpoint.config().ints(EXPERTS_PER_LAYER);
+    if (counts.isEmpty()) {
+      return;
+    }
+    List<Integer> sparse = config.sparseLayers();
+    if (counts.get().size() != sparse.size()) {
+      throw new InvalidInputException(
+          String.format(
+              "'%s' in config.json of %s has %d numbers, for %d layers with experts; the file is"
+                  + " damaged, write the checkpoint again",
+              EXPERTS_PER_LAYER, checkpoint.folder(), counts.get().size(), sparse.size()));
+    }
+    for (int i = 0; i < sparse.size(); i++) {
+      int count = counts.get().get(i);
+      if (count < 1 || count > config.experts()) {
+        throw new InvalidInputException(
+            String.format(
+                "'%s' in config.json of %s says %d for layer %d; layers have 1 to %d experts",
+                EXPERTS_PER_LAYER, checkpoint.folder(), count, sparse.get(i), config.experts()));
+      }
+      expertsOfLayers.put(sparse.get(i), count);
+    }
   }
 
   /**
@@ -48,24 +92,12 @@ final class CheckpointLayout {
    *     missing or has another shape
    */
   static CheckpointLayout of(Checkpoint checkpoint) {
-    Optional<String> quantized =
-        checkpoint.config().string("quantization_config.quant_method", "quantization_config.type");
-    if (quantized.isPresent()) {
-      throw new InvalidInputException(
-          "The weights in "
-              + checkpoint.folder()
-              + " are quantised by '"
-              + quantized.get()
-              + "' (quantization_config in config.json); weights are read in F32, F16 and BF16."
-              + " Convert the checkpoint to one of these");
-    }
-    boolean merged = checkpoint.config().modelType().startsWith(Families.MERGED);
+    boolean merged = isOurs(checkpoint) && checkpoint.config().ints(EXPERTS_PER_LAYER).isEmpty();
     CheckpointLayout layout =
         new CheckpointLayout(
             checkpoint,
             Families.of(checkpoint),
             merged ? checkpoint.config().requirePositiveInt(ROUTER_EXPERTS) : null);
-    layout.routing(null);
     layout.embedding();
     layout.finalNorm();
     layout.head();
@@ -77,13 +109,14 @@ final class CheckpointLayout {
         layout.dense(layer);
         continue;
       }
+      layout.routing(layer, null);
       layout.router(layer);
       layout.routerMapping(layer);
       layout.routerBias(layer);
       layout.correction(layer);
       layout.shared(layer);
       layout.sharedGate(layer);
-      for (int expert = 0; expert < layout.config.experts(); expert++) {
+      for (int expert = 0; expert < layout.experts(layer); expert++) {
         layout.expert(layer, expert);
       }
     }
@@ -102,20 +135,40 @@ final class CheckpointLayout {
     return config;
   }
 
+  Quantization quantization() {
+    return quantization;
+  }
+
+  /** Returns a tensor that is never quantised. */
+  private TensorInfo plain(String name, long... shape) {
+    return Quantization.plain(checkpoint.tensor(name, shape));
+  }
+
   /** A norm's weight, and its bias where there is one. */
   record Norm(TensorInfo weight, @Nullable TensorInfo bias) {}
 
   /**
    * Makes a layer's routing.
    *
+   * @param layer a layer with experts
    * @param correction as stored, or null where there is none or it does not matter
    */
-  Routing routing(float @Nullable [] correction) {
-    return family.routing().create(json, config, correction);
+  Routing routing(int layer, float @Nullable [] correction) {
+    return family.routing().create(json, config.withExperts(experts(layer)), correction);
+  }
+
+  /** Returns n, the experts of a layer as stored. */
+  int experts(int layer) {
+    return expertsOfLayers.getOrDefault(layer, config.experts());
+  }
+
+  /** Returns whether layers may have different numbers of experts, so that only we can read it. */
+  boolean isUneven() {
+    return !expertsOfLayers.isEmpty();
   }
 
   TensorInfo embedding() {
-    return checkpoint.tensor(family.embedding(), config.vocabularySize(), config.hiddenSize());
+    return plain(family.embedding(), config.vocabularySize(), config.hiddenSize());
   }
 
   Norm finalNorm() {
@@ -124,8 +177,8 @@ final class CheckpointLayout {
 
   private Norm norm(String name) {
     return new Norm(
-        checkpoint.tensor(name, config.hiddenSize()),
-        config.kernel().layerNorm() ? checkpoint.tensor(biasOf(name), config.hiddenSize()) : null);
+        plain(name, config.hiddenSize()),
+        config.kernel().layerNorm() ? plain(biasOf(name), config.hiddenSize()) : null);
   }
 
   private static String biasOf(String weight) {
@@ -135,13 +188,11 @@ final class CheckpointLayout {
   TensorInfo head() {
     return config.tiedHead()
         ? embedding()
-        : checkpoint.tensor(family.head(), config.vocabularySize(), config.hiddenSize());
+        : plain(family.head(), config.vocabularySize(), config.hiddenSize());
   }
 
   @Nullable TensorInfo headBias() {
-    return config.biasedHead()
-        ? checkpoint.tensor(biasOf(family.head()), config.vocabularySize())
-        : null;
+    return config.biasedHead() ? plain(biasOf(family.head()), config.vocabularySize()) : null;
   }
 
   /** Returns the norm before the attention. */
@@ -150,14 +201,20 @@ final class CheckpointLayout {
   }
 
   /** Returns the weights of the attention, the norm's among them. */
-  Map<AttentionPart, TensorInfo> attention(int layer) {
-    Map<AttentionPart, TensorInfo> infos = new EnumMap<>(AttentionPart.class);
+  Map<AttentionPart, StoredWeight> attention(int layer) {
+    Map<AttentionPart, StoredWeight> stored = new EnumMap<>(AttentionPart.class);
     AttentionConfig form = config.attention().apply(layer);
-    infos.put(AttentionPart.NORM, attentionNorm(layer).weight());
+    stored.put(AttentionPart.NORM, new StoredWeight.Plain(attentionNorm(layer).weight()));
     for (AttentionPart part : config.attentionParts()) {
-      infos.put(part, checkpoint.tensor(family.attention(layer, part), shape(form, part)));
+      String name = family.attention(layer, part);
+      long[] shape = shape(form, part);
+      stored.put(
+          part,
+          part.isMatrix()
+              ? quantization.matrix(checkpoint, name, shape[0], shape[1])
+              : new StoredWeight.Plain(plain(name, shape)));
     }
-    return infos;
+    return stored;
   }
 
   private long[] shape(AttentionConfig form, AttentionPart part) {
@@ -198,12 +255,12 @@ final class CheckpointLayout {
   }
 
   TensorInfo router(int layer) {
-    return checkpoint.tensor(family.router(layer), routerExperts(), config.hiddenSize());
+    return plain(family.router(layer), routerExperts(layer), config.hiddenSize());
   }
 
   @Nullable TensorInfo routerBias(int layer) {
     String name = family.names().routerBias();
-    return name == null ? null : checkpoint.tensor(family.block(layer, name), routerExperts());
+    return name == null ? null : plain(family.block(layer, name), routerExperts(layer));
   }
 
   /** Returns the bias of the selection, {@code [experts]} or {@code [1, experts]}. */
@@ -213,13 +270,13 @@ final class CheckpointLayout {
       return null;
     }
     TensorInfo info = checkpoint.tensor(family.block(layer, name));
-    List<Long> row = List.of(1L, (long) config.experts());
-    return info.shape().equals(row) ? info : checkpoint.tensor(info.name(), config.experts());
+    List<Long> row = List.of(1L, (long) experts(layer));
+    return info.shape().equals(row) ? Quantization.plain(info) : plain(info.name(), experts(layer));
   }
 
   /** Returns n, the rows of the gate, of which a router mapping makes the experts' scores. */
-  int routerExperts() {
-    return mappedExperts == null ? config.experts() : mappedExperts;
+  int routerExperts(int layer) {
+    return mappedExperts == null ? experts(layer) : mappedExperts;
   }
 
   /** Returns whether the checkpoint holds merged experts, and router mappings for them. */
@@ -231,49 +288,61 @@ final class CheckpointLayout {
   @Nullable TensorInfo routerMapping(int layer) {
     return mappedExperts == null
         ? null
-        : checkpoint.tensor(family.routerMapping(layer), config.experts(), mappedExperts);
+        : plain(family.routerMapping(layer), experts(layer), mappedExperts);
   }
 
-  /** Returns gate, up and down of a layer without experts. */
-  TensorInfo[] dense(int layer) {
+  /** Returns gate, up and down of a layer without experts, and their biases if there are some. */
+  StoredWeight[] dense(int layer) {
     return feedForward(family.block(layer, ""), config.denseSize());
   }
 
-  /** Returns gate, up and down of the shared experts; null if there are none. */
-  TensorInfo @Nullable [] shared(int layer) {
+  /** Returns the same of the shared experts; null if there are none. */
+  StoredWeight @Nullable [] shared(int layer) {
     String name = family.names().shared();
     return name == null || config.sharedSize() == 0
         ? null
         : feedForward(family.block(layer, name + "."), config.sharedSize());
   }
 
-  private TensorInfo[] feedForward(String prefix, long size) {
-    return matrices(
-        prefix + "gate_proj.weight", prefix + "up_proj.weight", prefix + "down_proj.weight", size);
+  private StoredWeight[] feedForward(String prefix, long size) {
+    List<String> names = List.of("gate_proj.", "up_proj.", "down_proj.");
+    List<StoredWeight> stored = new ArrayList<>();
+    Collections.addAll(
+        stored,
+        matrices(
+            prefix + names.get(0) + "weight",
+            prefix + names.get(1) + "weight",
+            prefix + names.get(2) + "weight",
+            size));
+    if (config.biasedFeedForward()) {
+      for (int i = 0; i < names.size(); i++) {
+        String name = prefix + names.get(i) + "bias";
+        stored.add(new StoredWeight.Plain(plain(name, stored.get(i).shape().get(0))));
+      }
+    }
+    return stored.toArray(StoredWeight[]::new);
   }
 
-  private TensorInfo[] matrices(String gate, String up, String down, long size) {
+  private StoredWeight[] matrices(String gate, String up, String down, long size) {
     long hidden = config.hiddenSize();
-    return new TensorInfo[] {
-      checkpoint.tensor(gate, size, hidden),
-      checkpoint.tensor(up, size, hidden),
-      checkpoint.tensor(down, hidden, size)
+    return new StoredWeight[] {
+      quantization.matrix(checkpoint, gate, size, hidden),
+      quantization.matrix(checkpoint, up, size, hidden),
+      quantization.matrix(checkpoint, down, hidden, size)
     };
   }
 
   /** Returns what the shared expert's weight is computed by, {@code [1, d]}; null for 1. */
   @Nullable TensorInfo sharedGate(int layer) {
     String name = family.names().sharedGate();
-    return name == null
-        ? null
-        : checkpoint.tensor(family.block(layer, name), 1, config.hiddenSize());
+    return name == null ? null : plain(family.block(layer, name), 1, config.hiddenSize());
   }
 
   /**
-   * Returns an expert's tensors. Single ones, and fused rows: gate, up and down. Fused columns:
-   * gate and up, down, and their biases if there are some.
+   * Returns an expert's weights. Single ones, and fused rows: gate, up and down. Fused columns, and
+   * MXFP4: gate and up, down, and their biases if there are some.
    */
-  TensorInfo[] expert(int layer, int expert) {
+  StoredWeight[] expert(int layer, int expert) {
     long size = config.intermediateSize();
     if (family.names().experts() instanceof ExpertNames.Single single) {
       return matrices(
@@ -282,17 +351,26 @@ final class CheckpointLayout {
           family.expert(layer, single.down(), expert),
           size);
     }
-    List<TensorInfo> slices = new ArrayList<>();
-    for (TensorInfo all : fusedExperts(layer)) {
-      slices.add(part(all, expert, config.experts(), all.shape().subList(1, all.shape().size())));
+    List<StoredWeight> slices = new ArrayList<>();
+    for (StoredWeight all : fusedExperts(layer)) {
+      slices.add(
+          all instanceof StoredWeight.Mxfp4 blocks
+              ? new StoredWeight.Mxfp4(
+                  ofExpert(layer, blocks.values(), expert),
+                  ofExpert(layer, blocks.scales(), expert))
+              : new StoredWeight.Plain(ofExpert(layer, all.values(), expert)));
     }
     if (layout() == ExpertNames.Layout.ROWS) {
-      TensorInfo both = slices.remove(0);
+      TensorInfo both = slices.remove(0).values();
       List<Long> half = List.of(size, (long) config.hiddenSize());
-      slices.add(0, part(both, 0, 2, half));
-      slices.add(1, part(both, 1, 2, half));
+      slices.add(0, new StoredWeight.Plain(part(both, 0, 2, half)));
+      slices.add(1, new StoredWeight.Plain(part(both, 1, 2, half)));
     }
-    return slices.toArray(TensorInfo[]::new);
+    return slices.toArray(StoredWeight[]::new);
+  }
+
+  private TensorInfo ofExpert(int layer, TensorInfo all, int expert) {
+    return part(all, expert, experts(layer), all.shape().subList(1, all.shape().size()));
   }
 
   private static TensorInfo part(TensorInfo all, int index, int parts, List<Long> shape) {
@@ -311,32 +389,53 @@ final class CheckpointLayout {
     return family.names().experts() instanceof ExpertNames.Fused fused ? fused.layout() : null;
   }
 
-  private List<TensorInfo> fusedExperts(int layer) {
+  /** Returns the weights of all experts of a layer: fused ones, or those of each. */
+  List<StoredWeight> routedExperts(int layer) {
+    if (layout() != null) {
+      return fusedExperts(layer);
+    }
+    List<StoredWeight> stored = new ArrayList<>();
+    for (int expert = 0; expert < experts(layer); expert++) {
+      Collections.addAll(stored, expert(layer, expert));
+    }
+    return stored;
+  }
+
+  /** Returns the weights that hold all experts of a layer; none where each has its own. */
+  private List<StoredWeight> fusedExperts(int layer) {
     if (!(family.names().experts() instanceof ExpertNames.Fused fused)) {
       return List.of();
     }
-    long experts = config.experts();
     long hidden = config.hiddenSize();
     long size = config.intermediateSize();
-    boolean rows = fused.layout() == ExpertNames.Layout.ROWS;
-    List<TensorInfo> infos = new ArrayList<>();
-    infos.add(
-        checkpoint.tensor(
-            family.block(layer, fused.gateUp()),
-            experts,
-            rows ? 2 * size : hidden,
-            rows ? hidden : 2 * size));
-    infos.add(
-        checkpoint.tensor(
-            family.block(layer, fused.down()),
-            experts,
-            rows ? hidden : size,
-            rows ? size : hidden));
+    List<StoredWeight> stored = new ArrayList<>();
+    stored.add(fused(layer, fused.layout(), family.block(layer, fused.gateUp()), 2 * size, hidden));
+    stored.add(fused(layer, fused.layout(), family.block(layer, fused.down()), hidden, size));
     if (fused.gateUpBias() != null && fused.downBias() != null) {
-      infos.add(checkpoint.tensor(family.block(layer, fused.gateUpBias()), experts, 2 * size));
-      infos.add(checkpoint.tensor(family.block(layer, fused.downBias()), experts, hidden));
+      stored.add(
+          new StoredWeight.Plain(
+              plain(family.block(layer, fused.gateUpBias()), experts(layer), 2 * size)));
+      stored.add(
+          new StoredWeight.Plain(
+              plain(family.block(layer, fused.downBias()), experts(layer), hidden)));
     }
-    return infos;
+    return stored;
+  }
+
+  /** Returns all experts' matrices {@code [rows, columns]}, which may be stored transposed. */
+  private StoredWeight fused(
+      int layer, ExpertNames.Layout layout, String name, long rows, long columns) {
+    long experts = experts(layer);
+    // The blocks are those of gpt-oss; what alternates are rows in them.
+    if (layout == ExpertNames.Layout.ALTERNATING_COLUMNS
+        && quantization.isBlocks(checkpoint, name)) {
+      List<TensorInfo> blocks = Quantization.blocks(checkpoint, name, experts, rows, columns);
+      return new StoredWeight.Mxfp4(blocks.get(0), blocks.get(1));
+    }
+    return new StoredWeight.Plain(
+        layout == ExpertNames.Layout.ROWS
+            ? plain(name, experts, rows, columns)
+            : plain(name, experts, columns, rows));
   }
 
   /** Returns the tensors that hold a row for each expert of a layer. */
@@ -353,8 +452,59 @@ final class CheckpointLayout {
     if (correction != null) {
       infos.add(correction);
     }
-    infos.addAll(fusedExperts(layer));
+    fusedExperts(layer).forEach(weight -> infos.addAll(weight.tensors()));
     return infos;
+  }
+
+  /** Returns everything that computing one layer reads, as it lies in the files. */
+  List<TensorInfo> layerTensors(int layer) {
+    List<TensorInfo> infos = new ArrayList<>();
+    List<StoredWeight> weights = new ArrayList<>(attention(layer).values());
+    for (Norm norm : List.of(attentionNorm(layer), moeNorm(layer))) {
+      infos.add(norm.weight());
+      if (norm.bias() != null) {
+        infos.add(norm.bias());
+      }
+    }
+    if (config.sparse().test(layer)) {
+      infos.add(router(layer));
+      infos.addAll(expertRows(layer));
+      if (layout() == null) {
+        for (int expert = 0; expert < experts(layer); expert++) {
+          Collections.addAll(weights, expert(layer, expert));
+        }
+      }
+      StoredWeight[] shared = shared(layer);
+      if (shared != null) {
+        Collections.addAll(weights, shared);
+      }
+      TensorInfo sharedGate = sharedGate(layer);
+      if (sharedGate != null) {
+        infos.add(sharedGate);
+      }
+    } else {
+      Collections.addAll(weights, dense(layer));
+    }
+    weights.forEach(weight -> infos.addAll(weight.tensors()));
+    return infos.stream().distinct().toList();
+  }
+
+  /**
+   * Returns the type to compute in that needs no conversion: that of the experts, and where they
+   * are quantised, of the embedding.
+   *
+   * @throws InvalidInputException if there are no experts
+   */
+  TensorType computeType() {
+    List<Integer> sparse = config.sparseLayers();
+    if (sparse.isEmpty()) {
+      throw new InvalidInputException(
+          "By config.json of "
+              + checkpoint.folder()
+              + " no layer has experts, so that there is nothing to prune or skip");
+    }
+    StoredWeight expert = expert(sparse.get(0), 0)[0];
+    return expert instanceof StoredWeight.Plain ? expert.values().type() : embedding().type();
   }
 
   /**
@@ -362,8 +512,13 @@ final class CheckpointLayout {
    * routing to experts with tensors of their own has no gradient here.
    */
   @Nullable String whyNotTrainable() {
+    if (!quantization.isNone()) {
+      return "Quantised weights ("
+          + quantization.method()
+          + ") are not trained; convert the checkpoint to F32, F16 or BF16 for that";
+    }
     boolean plain =
-        routing(null) instanceof SoftmaxRouting
+        routing(config.sparseLayers().get(0), null) instanceof SoftmaxRouting
             && layout() == null
             && family.names().routerBias() == null
             && config.sharedSize() == 0

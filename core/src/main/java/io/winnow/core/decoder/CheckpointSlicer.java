@@ -3,6 +3,7 @@ package io.winnow.core.decoder;
 import ai.djl.util.Progress;
 import com.google.common.primitives.Ints;
 import com.google.gson.Gson;
+import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
@@ -13,8 +14,10 @@ import io.winnow.core.WinnowVersion;
 import io.winnow.core.checkpoint.CheckpointWriter;
 import io.winnow.core.checkpoint.OutputTensor;
 import io.winnow.core.checkpoint.TensorInfo;
+import io.winnow.core.kernel.StoredWeight;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -22,12 +25,19 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Writes a checkpoint with fewer experts: bytes of the source in another selection, never computed
  * anew.
  */
 final class CheckpointSlicer {
+  private static final Logger LOGGER = LoggerFactory.getLogger(CheckpointSlicer.class);
+  private static final String UNEVEN =
+      "Layers have different numbers of experts. Only Winnow reads this folder; stock loaders do not"
+          + " know its model_type, since they have one number for all layers";
+
   private final CheckpointLayout layout;
   private final Map<Integer, List<Integer>> retained;
   private final int topK;
@@ -58,7 +68,6 @@ final class CheckpointSlicer {
   static void check(CheckpointLayout layout, Map<Integer, List<Integer>> retained, int topK) {
     DecoderConfig config = layout.config();
     List<Integer> sparse = config.sparseLayers();
-    Routing routing = layout.routing(null);
     for (int layer : sparse) {
       List<Integer> experts = retained.get(layer);
       if (experts == null) {
@@ -68,7 +77,8 @@ final class CheckpointSlicer {
                 + " retains; the plan must name every MoE layer, it names "
                 + retained.keySet());
       }
-      RetainedExperts.check(layer, config.experts(), topK, experts);
+      RetainedExperts.check(layer, layout.experts(layer), topK, experts);
+      Routing routing = layout.routing(layer, null);
       if (routing.groups() > 1) {
         routing.retain(Ints.toArray(experts));
       }
@@ -89,15 +99,16 @@ final class CheckpointSlicer {
     }
   }
 
-  private void checkUniform() {
-    Set<Integer> sizes = new TreeSet<>();
-    retained.values().forEach(experts -> sizes.add(experts.size()));
-    if (sizes.size() > 1) {
-      throw new InvalidInputException(
-          "The layers would retain different numbers of experts "
-              + sizes
-              + ", which config.json cannot say; retain the same number in every layer");
-    }
+  /** Returns the number of experts that each layer retains, in the order of the layers. */
+  private List<Integer> counts() {
+    return layout.config().sparseLayers().stream()
+        .map(layer -> retained.getOrDefault(layer, List.of()).size())
+        .toList();
+  }
+
+  /** Returns whether layers retain different numbers, which stock loaders cannot read. */
+  private boolean isUneven() {
+    return new TreeSet<>(counts()).size() > 1;
   }
 
   /**
@@ -111,54 +122,76 @@ final class CheckpointSlicer {
       @Nullable Provenance provenance,
       Map<String, OutputTensor> trained,
       @Nullable Progress progress) {
-    checkUniform();
     if (provenance != null) {
       provenance.warnIfOther(layout.checkpoint().digest());
     }
-    CheckpointWriter.Builder writer =
-        CheckpointWriter.builder(layout.checkpoint())
-            .setTarget(target)
-            .setConfig(config(provenance, !trained.isEmpty()))
-            .setTensors(tensors(trained));
+    CheckpointWriter.Builder writer = writer(target, provenance, trained);
     if (progress != null) {
       writer.optProgress(progress);
     }
     writer.write();
+    if (isUneven()) {
+      LOGGER.warn("{}: {}", target, UNEVEN);
+    }
+  }
+
+  /** Returns what writes the source's tensors to {@code target}. */
+  CheckpointWriter.Builder writer(Path target, @Nullable Provenance provenance) {
+    return writer(target, provenance, Map.of());
+  }
+
+  private CheckpointWriter.Builder writer(
+      Path target, @Nullable Provenance provenance, Map<String, OutputTensor> trained) {
+    if (isUneven() && layout.isMerged()) {
+      throw new InvalidInputException(
+          "The layers would retain different numbers of merged experts "
+              + counts()
+              + "; retain the same number in every layer");
+    }
+    return CheckpointWriter.builder(layout.checkpoint())
+        .setTarget(target)
+        .setConfig(config(provenance, !trained.isEmpty()))
+        .setTensors(tensors(trained));
+  }
+
+  /** Returns the tensors in their order, as the source has them. */
+  List<OutputTensor> tensors() {
+    return tensors(Map.of());
   }
 
   private List<OutputTensor> tensors(Map<String, OutputTensor> trained) {
     Set<String> dropped = new HashSet<>();
     Map<String, String> renamed = new HashMap<>();
-    Map<String, int[]> rows = new HashMap<>();
+    Map<String, OutputTensor> cut = new HashMap<>();
     retained.forEach(
         (layer, experts) -> {
           for (TensorInfo info : layout.expertRows(layer)) {
-            rows.put(info.name(), Ints.toArray(experts));
+            cut.put(info.name(), rows(info, layout.experts(layer), Ints.toArray(experts)));
           }
           if (layout.layout() != null) {
             return;
           }
-          for (int expert = 0; expert < layout.config().experts(); expert++) {
+          for (int expert = 0; expert < layout.experts(layer); expert++) {
             int place = experts.indexOf(expert);
-            TensorInfo[] old = layout.expert(layer, expert);
+            StoredWeight[] old = layout.expert(layer, expert);
             for (int i = 0; i < old.length; i++) {
               if (place < 0) {
-                dropped.add(old[i].name());
+                old[i].tensors().forEach(info -> dropped.add(info.name()));
               } else {
-                renamed.put(old[i].name(), layout.expert(layer, place)[i].name());
+                renamed.putAll(renamed(old[i], layout.expert(layer, place)[i].values().name()));
               }
             }
           }
         });
     List<OutputTensor> tensors = new ArrayList<>();
     for (TensorInfo info : layout.checkpoint().tensors().values()) {
-      int[] kept = rows.get(info.name());
+      OutputTensor rows = cut.get(info.name());
       OutputTensor changed = trained.get(info.name());
       if (changed != null) {
         String name = renamed.getOrDefault(info.name(), info.name());
         tensors.add(new OutputTensor(name, changed.type(), changed.shape(), changed.segments()));
-      } else if (kept != null) {
-        tensors.add(rows(info, kept));
+      } else if (rows != null) {
+        tensors.add(rows);
       } else if (!dropped.contains(info.name())) {
         tensors.add(OutputTensor.copyOf(info, renamed.getOrDefault(info.name(), info.name())));
       }
@@ -166,9 +199,23 @@ final class CheckpointSlicer {
     return tensors;
   }
 
+  /**
+   * Returns the names that the tensors of a single expert's weight get, by their present ones.
+   *
+   * @param name the new name of its values
+   */
+  static Map<String, String> renamed(StoredWeight weight, String name) {
+    Map<String, String> names = new HashMap<>();
+    names.put(weight.values().name(), name);
+    if (weight instanceof StoredWeight.Fp8 quantized) {
+      names.put(quantized.scales().name(), Quantization.scalesOf(name));
+    }
+    return names;
+  }
+
   /** Returns the experts' rows, which may lie in a single row as columns. */
-  private OutputTensor rows(TensorInfo info, int[] kept) {
-    if (info.shape().get(0) == layout.config().experts()) {
+  private static OutputTensor rows(TensorInfo info, int experts, int[] kept) {
+    if (info.shape().get(0) == experts) {
       return OutputTensor.rows(info, info.name(), kept);
     }
     TensorInfo column =
@@ -198,12 +245,36 @@ final class CheckpointSlicer {
     decoder.addProperty(family.topKField(), topK);
   }
 
+  /**
+   * Says in a checkpoint's {@code config.json} whether stock loaders may read it.
+   *
+   * @param ours whether only this library can
+   */
+  static void setModelType(JsonObject config, Family family, boolean ours) {
+    config.addProperty("model_type", (ours ? Families.OURS : "") + family.modelType());
+    if (config.get("architectures") instanceof JsonArray architectures) {
+      JsonArray renamed = new JsonArray();
+      for (JsonElement name : architectures) {
+        String plain = name.getAsString().replaceFirst("^Winnow", "");
+        renamed.add(ours ? "Winnow" + plain : plain);
+      }
+      config.add("architectures", renamed);
+    }
+  }
+
   private JsonObject config(@Nullable Provenance provenance, boolean trained) {
     JsonObject config = layout.checkpoint().config().json();
-    setCounts(layout.family(), config, retained.values().iterator().next().size(), topK);
+    setCounts(layout.family(), config, Collections.max(counts()), topK);
     JsonObject winnow = note(layout, provenance, trained);
     if (layout.isMerged()) {
-      winnow.addProperty("router_experts", layout.routerExperts());
+      int first = layout.config().sparseLayers().get(0);
+      winnow.addProperty("router_experts", layout.routerExperts(first));
+    } else {
+      setModelType(config, layout.family(), isUneven());
+    }
+    if (isUneven()) {
+      winnow.add("experts_per_layer", new Gson().toJsonTree(counts()));
+      winnow.addProperty("note", UNEVEN);
     }
     JsonObject kept = new JsonObject();
     Gson gson = new Gson();

@@ -40,6 +40,7 @@ import org.jspecify.annotations.Nullable;
  * @param maxPositions longest sequence
  * @param tiedHead whether the head's weight is the embedding's
  * @param biasedHead whether the head has a bias
+ * @param biasedFeedForward whether dense blocks and shared experts have biases
  */
 record DecoderConfig(
     int vocabularySize,
@@ -57,11 +58,36 @@ record DecoderConfig(
     IntPredicate sparse,
     int maxPositions,
     boolean tiedHead,
-    boolean biasedHead) {
+    boolean biasedHead,
+    boolean biasedFeedForward) {
 
   /** Returns d. */
   int hiddenSize() {
     return kernel.hiddenSize();
+  }
+
+  /** Returns the same with another number of experts per layer. */
+  DecoderConfig withExperts(int newExperts) {
+    return newExperts == experts
+        ? this
+        : new DecoderConfig(
+            vocabularySize,
+            layers,
+            attention,
+            attentionParts,
+            rotary,
+            temperature,
+            kernel,
+            intermediateSize,
+            newExperts,
+            topK,
+            sharedSize,
+            denseSize,
+            sparse,
+            maxPositions,
+            tiedHead,
+            biasedHead,
+            biasedFeedForward);
   }
 
   /** Returns the layers that have experts, ascending. */
@@ -133,6 +159,7 @@ record DecoderConfig(
     private boolean layerNorm;
     private boolean tiedHead;
     private boolean biasedHead;
+    private boolean biasedFeedForward;
 
     private Builder(CheckpointConfig json, String topKField, String... countFields) {
       this.json = json;
@@ -287,6 +314,12 @@ record DecoderConfig(
       return this;
     }
 
+    /** Sets whether dense blocks and shared experts have biases. */
+    Builder biasedFeedForward(boolean biased) {
+      biasedFeedForward = biased;
+      return this;
+    }
+
     /** Sets that the head's weight is the embedding's where config.json does not say. */
     Builder tiedHead() {
       tiedHead = true;
@@ -332,7 +365,8 @@ record DecoderConfig(
           sparse,
           rotary.maxPositions(),
           json.booleanOr(tiedHead, "tie_word_embeddings"),
-          biasedHead);
+          biasedHead,
+          biasedFeedForward);
     }
 
     private IntFunction<AttentionConfig> attention(int ofRotary, Rotary rotary) {

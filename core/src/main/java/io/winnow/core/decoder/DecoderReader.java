@@ -1,6 +1,8 @@
 package io.winnow.core.decoder;
 
 import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDArrays;
+import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.util.Progress;
@@ -15,6 +17,7 @@ import io.winnow.core.decoder.Family.ExpertNames;
 import io.winnow.core.kernel.AttentionPart;
 import io.winnow.core.kernel.DeviceTensor;
 import io.winnow.core.kernel.FusedKernel;
+import io.winnow.core.kernel.StoredWeight;
 import io.winnow.core.kernel.WeightReader;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -22,9 +25,11 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.function.Consumer;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
-/** Makes a decoder of a checkpoint. Used once. */
+/** Makes a decoder of a checkpoint, or one of its layers. Used once. */
 final class DecoderReader {
   private final CheckpointLayout layout;
   private final DecoderConfig config;
@@ -40,19 +45,27 @@ final class DecoderReader {
    * @param fused whether inference runs in the fused kernel
    */
   DecoderReader(CheckpointLayout layout, NDManager manager, DataType type, boolean fused) {
+    this(layout, manager, type, fused, layout.whyNotTrainable());
+  }
+
+  /**
+   * Creates a reader of weights that may not be trained.
+   *
+   * @param whyNotTrainable what training is refused with; null if weights can be trained
+   */
+  DecoderReader(
+      CheckpointLayout layout,
+      NDManager manager,
+      DataType type,
+      boolean fused,
+      @Nullable String whyNotTrainable) {
     this.layout = layout;
     this.manager = manager;
     config = layout.config();
     kernel = new FusedKernel(manager, type, config.kernel());
     runtime =
         new DecoderRuntime(
-            config,
-            type,
-            manager,
-            kernel,
-            fused,
-            layout.whyNotTrainable(),
-            layout.layout() == null);
+            config, type, manager, kernel, fused, whyNotTrainable, layout.layout() == null);
   }
 
   /**
@@ -68,14 +81,7 @@ final class DecoderReader {
       Weight embedding = matrix(reader, layout.embedding());
       List<DecoderLayer> layers = new ArrayList<>();
       for (int layer = 0; layer < config.layers(); layer++) {
-        FeedForward feedForward =
-            config.sparse().test(layer)
-                ? moe(reader, layer, selection.getOrDefault(layer, List.of()))
-                : new DenseFeedForward(
-                    runtime,
-                    norm(reader, layout.moeNorm(layer)),
-                    expert(reader, layout.dense(layer)));
-        layers.add(new DecoderLayer(runtime, attention(reader, layer), feedForward));
+        layers.add(layer(reader, reader, layer, selection.getOrDefault(layer, List.of())));
         if (progress != null) {
           progress.increment(1);
         }
@@ -96,36 +102,78 @@ final class DecoderReader {
     }
   }
 
+  /**
+   * Reads one layer, with all its experts in the type they are stored in: on the CPU they stay in
+   * their files.
+   *
+   * @param expertType what the routed experts are stored in
+   * @param listener is told of every tensor
+   */
+  DecoderLayer readLayer(int layer, DataType expertType, Consumer<String> listener) {
+    try (WeightReader reader = new WeightReader(kernel, manager, runtime.type(), listener);
+        WeightReader expertReader = new WeightReader(kernel, manager, expertType, listener)) {
+      List<Integer> all = IntStream.range(0, layout.experts(layer)).boxed().toList();
+      return layer(reader, expertReader, layer, all);
+    }
+  }
+
+  /** Reads the token embeddings alone; otherwise like {@link #readLayer}. */
+  DeviceTensor readEmbedding(DataType stored, Consumer<String> listener) {
+    try (WeightReader reader = new WeightReader(kernel, manager, stored, listener)) {
+      return reader.read(layout.embedding());
+    }
+  }
+
+  DecoderRuntime runtime() {
+    return runtime;
+  }
+
+  private DecoderLayer layer(
+      WeightReader reader, WeightReader expertReader, int layer, List<Integer> stored) {
+    FeedForward feedForward =
+        config.sparse().test(layer)
+            ? moe(reader, expertReader, layer, stored)
+            : new DenseFeedForward(
+                runtime, norm(reader, layout.moeNorm(layer)), expert(reader, layout.dense(layer)));
+    return new DecoderLayer(runtime, attention(reader, layer), feedForward);
+  }
+
   private Attention attention(WeightReader reader, int layer) {
-    Map<AttentionPart, TensorInfo> infos = layout.attention(layer);
+    Map<AttentionPart, StoredWeight> stored = layout.attention(layer);
     Map<AttentionPart, Weight> weights = new EnumMap<>(AttentionPart.class);
     weights.put(AttentionPart.NORM, norm(reader, layout.attentionNorm(layer)));
     List<AttentionPart> stacked =
         List.of(AttentionPart.QUERY, AttentionPart.KEY, AttentionPart.VALUE);
     DeviceTensor projections = null;
-    if (infos.keySet().containsAll(stacked)) {
-      List<TensorInfo> sources =
-          stacked.stream().map(part -> Objects.requireNonNull(infos.get(part))).toList();
+    if (stored.keySet().containsAll(stacked)) {
+      List<StoredWeight> sources =
+          stacked.stream().map(part -> Objects.requireNonNull(stored.get(part))).toList();
       List<DeviceTensor> tensors = reader.readStacked(sources);
       for (int i = 0; i < sources.size(); i++) {
-        weights.put(stacked.get(i), weight(sources.get(i).name(), tensors.get(i)));
+        weights.put(stacked.get(i), weight(sources.get(i).values().name(), tensors.get(i)));
       }
       projections = tensors.size() > sources.size() ? tensors.get(sources.size()) : null;
     }
-    infos.forEach(
-        (part, info) -> {
+    stored.forEach(
+        (part, source) -> {
           if (!weights.containsKey(part)) {
-            weights.put(part, part.isMatrix() ? matrix(reader, info) : wide(reader, info));
+            String name = source.values().name();
+            weights.put(
+                part,
+                part.isMatrix()
+                    ? weight(name, reader.read(source))
+                    : wide(reader, source.values()));
           }
         });
     return new Attention(runtime, layer, config.attention().apply(layer), weights, projections);
   }
 
-  private SparseMoe moe(WeightReader reader, int layer, List<Integer> stored) {
+  private SparseMoe moe(
+      WeightReader reader, WeightReader expertReader, int layer, List<Integer> stored) {
     List<SparseMoe.Expert> experts = new ArrayList<>();
     SparseMoe.Router router = router(reader, layer, stored);
     for (int expert : stored) {
-      experts.add(expert(reader, layout.expert(layer, expert)));
+      experts.add(expert(expertReader, layout.expert(layer, expert)));
     }
     return new SparseMoe(
         runtime,
@@ -141,7 +189,7 @@ final class DecoderReader {
     TensorInfo gateInfo = layout.router(layer);
     // Float32, so that rounding does not select other experts.
     Weight gate = wide(reader, gateInfo);
-    Routing routing = layout.routing(floats(reader, layout.correction(layer)));
+    Routing routing = layout.routing(layer, floats(reader, layout.correction(layer)));
     float[] bias = floats(reader, layout.routerBias(layer));
     TensorInfo mappingInfo = layout.routerMapping(layer);
     int[] rows = Ints.toArray(stored);
@@ -149,7 +197,7 @@ final class DecoderReader {
       MappedRouting mapping = mapping(reader, mappingInfo, routing).retain(rows);
       return new SparseMoe.Router(routing, gateInfo.name(), gate, bias, mapping);
     }
-    if (rows.length < config.experts()) {
+    if (rows.length < layout.experts(layer)) {
       routing = routing.retain(rows);
       try (Weight full = gate) {
         gate = weight(gateInfo.name(), full.tensor().rows(manager, rows));
@@ -186,41 +234,73 @@ final class DecoderReader {
   }
 
   private SparseMoe.@Nullable Shared shared(WeightReader reader, int layer) {
-    TensorInfo[] infos = layout.shared(layer);
-    if (infos == null) {
+    StoredWeight[] stored = layout.shared(layer);
+    if (stored == null) {
       return null;
     }
     TensorInfo gate = layout.sharedGate(layer);
-    return new SparseMoe.Shared(expert(reader, infos), gate == null ? null : reader.readWide(gate));
+    return new SparseMoe.Shared(
+        expert(reader, stored), gate == null ? null : reader.readWide(gate));
   }
 
   /** Reads an expert of three matrices, or one that the layout cuts out of fused columns. */
-  private SparseMoe.Expert expert(WeightReader reader, TensorInfo[] infos) {
+  private SparseMoe.Expert expert(WeightReader reader, StoredWeight[] stored) {
     ExpertNames.Layout cut = layout.layout();
-    if (infos.length == 3 || cut == null) {
+    if (stored.length == 3) {
       return new SparseMoe.Expert(
-          weight(infos[0].name(), reader.readRemovable(infos[0])),
-          weight(infos[1].name(), reader.readRemovable(infos[1])),
-          weight(infos[2].name(), reader.readRemovable(infos[2])));
+          removable(reader, stored[0]), removable(reader, stored[1]), removable(reader, stored[2]));
     }
-    // Views of the file: gate and up stay one matrix in memory, as they are in the checkpoint.
-    try (DeviceTensor both = reader.readRemovable(infos[0]);
-        DeviceTensor downColumns = reader.readRemovable(infos[1])) {
-      DeviceTensor rows = both.transposed(manager);
-      Weight down = weight(infos[1].name(), downColumns.transposed(manager));
-      if (cut == ExpertNames.Layout.ALTERNATING_COLUMNS) {
-        return new SparseMoe.Expert(
-            weight(infos[0].name(), rows),
-            weight(infos[2].name(), biases(reader, infos[2], infos[3])),
-            down);
-      }
-      try (rows) {
-        long size = config.intermediateSize();
-        return new SparseMoe.Expert(
-            weight(infos[0].name(), rows.rowView(manager, 0, size)),
-            weight(infos[0].name(), rows.rowView(manager, size, 2 * size)),
-            down);
-      }
+    if (stored.length == 6) {
+      return biased(reader, stored);
+    }
+    // Gate and up stay one matrix in memory, as they are in the checkpoint.
+    String name = stored[0].values().name();
+    DeviceTensor rows = rows(reader, stored[0]);
+    Weight down = weight(stored[1].values().name(), rows(reader, stored[1]));
+    if (cut == ExpertNames.Layout.ALTERNATING_COLUMNS) {
+      TensorInfo gateUpBias = stored[2].values();
+      return new SparseMoe.Expert(
+          weight(name, rows),
+          weight(gateUpBias.name(), biases(reader, gateUpBias, stored[3].values())),
+          down);
+    }
+    try (rows) {
+      long size = config.intermediateSize();
+      return new SparseMoe.Expert(
+          weight(name, rows.rowView(manager, 0, size)),
+          weight(name, rows.rowView(manager, size, 2 * size)),
+          down);
+    }
+  }
+
+  /** Reads gate, up and down, and their biases. */
+  private SparseMoe.Expert biased(WeightReader reader, StoredWeight[] stored) {
+    String name = stored[0].values().name();
+    DeviceTensor rows = reader.readJoined(List.of(stored[0], stored[1]));
+    try (DeviceTensor gate = reader.readWide(stored[3].values());
+        DeviceTensor up = reader.readWide(stored[4].values());
+        DeviceTensor down = reader.readWide(stored[5].values());
+        NDArray all = NDArrays.concat(new NDList(gate.array(), up.array(), down.array()), 0)) {
+      // Three dimensions tell the kernel what these are.
+      DeviceTensor biases = DeviceTensor.owning(all.reshape(1, 1, -1)).attach(manager);
+      return new SparseMoe.Expert(
+          weight(name, rows),
+          weight(stored[3].values().name(), biases),
+          removable(reader, stored[2]));
+    }
+  }
+
+  private Weight removable(WeightReader reader, StoredWeight stored) {
+    return weight(stored.values().name(), reader.readRemovable(stored));
+  }
+
+  /** Reads what is stored in columns, as a view of the file, or in the rows of blocks. */
+  private DeviceTensor rows(WeightReader reader, StoredWeight stored) {
+    if (stored instanceof StoredWeight.Mxfp4) {
+      return reader.readRemovable(stored);
+    }
+    try (DeviceTensor columns = reader.readRemovable(stored)) {
+      return columns.transposed(manager);
     }
   }
 

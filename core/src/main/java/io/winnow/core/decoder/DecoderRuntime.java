@@ -75,6 +75,17 @@ final class DecoderRuntime {
     return type == DataType.FLOAT32 && whyNotTrainable == null;
   }
 
+  /**
+   * Checks whether weights of the family are trained.
+   *
+   * @throws InvalidInputException if not, saying why
+   */
+  void checkTrainable() {
+    if (whyNotTrainable != null) {
+      throw new InvalidInputException(whyNotTrainable);
+    }
+  }
+
   RouterHooks hooks() {
     return hooks;
   }
@@ -104,8 +115,8 @@ final class DecoderRuntime {
       long[] padding,
       @Nullable KeyValueCache cache,
       @Nullable ForwardObserver observer) {
-    if (parameters != null && whyNotTrainable != null) {
-      throw new InvalidInputException(whyNotTrainable);
+    if (parameters != null) {
+      checkTrainable();
     }
     Kernel kernel = parameters == null ? inference : training;
     AttentionContext context =

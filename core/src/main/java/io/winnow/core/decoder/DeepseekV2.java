@@ -24,7 +24,7 @@ final class DeepseekV2 {
           "deepseek_v2",
           List.of(EXPERTS),
           TOP_K,
-          json -> config(json).build(),
+          json -> config(json).biasedFeedForward(json.booleanOr(false, "mlp_bias")).build(),
           (json, config, correction) -> {
             ScoredRouting.Builder routing =
                 ScoredRouting.builder(Score.SOFTMAX, config.experts(), config.topK())
@@ -52,10 +52,6 @@ final class DeepseekV2 {
 
   /** Reads what all versions have in common. */
   static DecoderConfig.Builder config(CheckpointConfig json) {
-    if (json.booleanOr(false, "mlp_bias")) {
-      throw new InvalidInputException(
-          "mlp_bias is true in config.json; experts of this family are read without biases only");
-    }
     int queryRank = json.intOr(0, "q_lora_rank");
     boolean biased = json.booleanOr(false, "attention_bias");
     int firstSparse = json.intOr(0, "first_k_dense_replace");

@@ -1,6 +1,5 @@
 package io.winnow.core.decoder;
 
-import io.winnow.core.InvalidInputException;
 import io.winnow.core.ScoredRouting;
 import io.winnow.core.ScoredRouting.Score;
 import io.winnow.core.checkpoint.CheckpointConfig;
@@ -35,10 +34,8 @@ final class Ernie45Moe {
   private Ernie45Moe() {}
 
   private static DecoderConfig config(CheckpointConfig json) {
-    if (json.booleanOr(false, "use_bias")) {
-      throw new InvalidInputException(
-          "use_bias is true in config.json; experts of this family are read without biases only");
-    }
+    // Of all projections but those of routed experts.
+    boolean biased = json.booleanOr(false, "use_bias");
     int first = json.intOr(1, "moe_layer_start_index");
     int end = json.intOr(-1, "moe_layer_end_index");
     int last = end == -1 ? Integer.MAX_VALUE : end;
@@ -52,6 +49,9 @@ final class Ernie45Moe {
             "intermediate_size",
             layer -> (layer + 1) % interval == 0 && layer >= first && layer <= last)
         .interleavedRotary()
+        .attentionBiases(biased)
+        .biasedFeedForward(biased)
+        .biasedHead(biased)
         .tiedHead()
         .build();
   }

@@ -28,10 +28,10 @@ final class Families {
           Family::modelType);
 
   /**
-   * Precedes the model type of a checkpoint with router mappings, so that loaders which know none
-   * refuse it instead of misreading it.
+   * Precedes the model type of a checkpoint with router mappings, or with different numbers of
+   * experts, so that loaders which know neither refuse it instead of misreading it.
    */
-  static final String MERGED = "winnow_";
+  static final String OURS = "winnow_";
 
   private Families() {}
 
@@ -44,7 +44,7 @@ final class Families {
     String modelType = checkpoint.config().modelType();
     Family family =
         BY_MODEL_TYPE.get(
-            modelType.startsWith(MERGED) ? modelType.substring(MERGED.length()) : modelType);
+            modelType.startsWith(OURS) ? modelType.substring(OURS.length()) : modelType);
     if (family == null) {
       throw new InvalidInputException(
           "The model type '"

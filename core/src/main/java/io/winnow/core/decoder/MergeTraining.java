@@ -5,7 +5,6 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDArrays;
 import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
-import ai.djl.ndarray.index.NDIndex;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.training.GradientCollector;
@@ -20,11 +19,9 @@ import io.winnow.core.kernel.ExpertWeights;
 import io.winnow.core.kernel.TensorList;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.Random;
 import java.util.TreeMap;
 import java.util.concurrent.CancellationException;
 import java.util.function.Function;
@@ -51,7 +48,7 @@ public final class MergeTraining {
   private final int batch;
   private final double routerRate;
   private final double expertRate;
-  private final float distillation;
+  private final double distillation;
   private final int validationInterval;
   private final @Nullable Integer topK;
   private final long seed;
@@ -63,7 +60,7 @@ public final class MergeTraining {
     batch = builder.batch;
     routerRate = builder.routerRate;
     expertRate = builder.expertRate;
-    distillation = (float) builder.distillation;
+    distillation = builder.distillation;
     validationInterval = builder.validationInterval;
     topK = builder.topK;
     seed = builder.seed;
@@ -133,8 +130,8 @@ public final class MergeTraining {
           "Model '" + model.getName() + "' was not loaded by MoeModels; no other can be trained");
     }
     check(decoder, start);
-    check("training", training, decoder);
-    check("validation", validation, decoder);
+    FineTuning.checkText("training", training, decoder);
+    FineTuning.checkText("validation", validation, decoder);
     try (NDManager manager = decoder.runtime().manager().newSubManager()) {
       return new Run(manager, decoder, start, training, validation).run();
     }
@@ -192,30 +189,15 @@ public final class MergeTraining {
     return layers;
   }
 
-  private static void check(String name, TokenSequences text, MoeDecoder decoder) {
-    if (text.length() < 2) {
-      throw new InvalidInputException(
-          "A sequence of " + text.length() + " token predicts nothing; use at least 2 for " + name);
-    }
-    if (text.length() > decoder.maxPositions() || text.maxId() >= decoder.vocabularySize()) {
-      throw new InvalidInputException(
-          String.format(
-              "The %s text has sequences of %d tokens with ids up to %d; the model takes %d tokens of"
-                  + " a vocabulary of %d",
-              name, text.length(), text.maxId(), decoder.maxPositions(), decoder.vocabularySize()));
-    }
-  }
-
   /** One training: everything native belongs to its manager. */
   private final class Run {
     private final NDManager manager;
     private final MoeDecoder decoder;
-    private final TokenSequences training;
     private final TokenSequences validation;
     private final List<Layer> layers = new ArrayList<>();
     private final List<Measurement> history = new ArrayList<>();
-    private final Random random = new Random(seed);
-    private final List<Integer> order = new ArrayList<>();
+    private final NextTokenLoss loss = new NextTokenLoss(distillation, 1);
+    private final SequenceOrder order;
 
     Run(
         NDManager manager,
@@ -225,8 +207,8 @@ public final class MergeTraining {
         TokenSequences validation) {
       this.manager = manager;
       this.decoder = decoder;
-      this.training = training;
       this.validation = validation;
+      order = new SequenceOrder(training, seed);
       for (SparseMoe layer : decoder.sparseLayers()) {
         ExpertMerge merge = start.get(layer.layerIndex());
         if (merge != null) {
@@ -285,7 +267,7 @@ public final class MergeTraining {
     private double measure(int step, double trainingLoss) {
       double sum = 0;
       for (int from = 0; from < validation.count(); from += batch) {
-        throwIfInterrupted();
+        FineTuning.throwIfInterrupted();
         int to = Math.min(validation.count(), from + batch);
         try (NDManager scratch = manager.newSubManager()) {
           layers.forEach(layer -> layer.open(scratch, false));
@@ -300,8 +282,8 @@ public final class MergeTraining {
     }
 
     private double step(int step) {
-      throwIfInterrupted();
-      TokenSequences sequences = nextBatch();
+      FineTuning.throwIfInterrupted();
+      TokenSequences sequences = order.next(batch);
       double warmUp = Math.min(1, step / (0.1 * steps));
       double factor = warmUp * 0.5 * (1 + Math.cos(Math.PI * (step - 1) / steps));
       try (NDManager scratch = manager.newSubManager()) {
@@ -335,30 +317,14 @@ public final class MergeTraining {
 
     /** What the model as it is expects, {@code [sequences, length - 1, vocabulary]}. */
     private @Nullable NDArray teacher(NDManager scratch, TokenSequences sequences) {
-      if (distillation == 0) {
+      if (!loss.needsTeacher()) {
         return null;
       }
       try (NDManager pass = scratch.newSubManager()) {
-        NDArray probabilities = likelihoods(pass, sequences, Map.of()).exp();
-        probabilities.attach(scratch);
-        return probabilities;
+        NDArray expected = loss.expected(decoder.logits(pass, sequences, Map.of()));
+        expected.attach(scratch);
+        return expected;
       }
-    }
-
-    /** Takes every sequence once before any comes again. */
-    private TokenSequences nextBatch() {
-      int count = Math.min(batch, training.count());
-      long[][] ids = new long[count][];
-      for (int i = 0; i < count; i++) {
-        if (order.isEmpty()) {
-          for (int j = 0; j < training.count(); j++) {
-            order.add(j);
-          }
-          Collections.shuffle(order, random);
-        }
-        ids[i] = training.sequence(order.remove(order.size() - 1));
-      }
-      return TokenSequences.of(ids);
     }
 
     private Map<Integer, TrainedMerge> merged(boolean withGradient) {
@@ -367,38 +333,18 @@ public final class MergeTraining {
       return merges;
     }
 
-    /** Log-likelihoods of what follows each token, {@code [sequences, length - 1, vocabulary]}. */
-    private NDArray likelihoods(
-        NDManager scratch, TokenSequences sequences, Map<Integer, TrainedMerge> merges) {
-      return decoder
-          .logits(scratch, sequences, merges)
-          .get(new NDIndex(":, :{}", sequences.length() - 1))
-          .logSoftmax(-1);
-    }
-
     private NDArray loss(
         NDManager scratch,
         TokenSequences sequences,
         @Nullable NDArray teacher,
         boolean withGradient) {
       Shape shape = new Shape(sequences.count(), sequences.length());
-      NDArray ids = scratch.create(sequences.flatten(0, sequences.count()), shape);
-      NDArray targets = ids.get(new NDIndex(":, 1:")).expandDims(-1);
-      NDArray likelihoods = likelihoods(scratch, sequences, merged(withGradient));
-      NDArray ofText = likelihoods.gather(targets, 2).mean().neg();
-      if (teacher == null) {
-        return ofText;
+      NDList labels = new NDList(scratch.create(sequences.flatten(0, sequences.count()), shape));
+      if (teacher != null) {
+        labels.add(teacher);
       }
-      NDArray ofModel = teacher.mul(likelihoods).sum(new int[] {-1}).mean().neg();
-      return ofText
-          .mul(scratch.create(1 - distillation))
-          .add(ofModel.mul(scratch.create(distillation)));
-    }
-
-    private void throwIfInterrupted() {
-      if (Thread.currentThread().isInterrupted()) {
-        throw new CancellationException("The training was interrupted");
-      }
+      NDArray logits = decoder.logits(scratch, sequences, merged(withGradient));
+      return loss.evaluate(labels, new NDList(logits));
     }
   }
 

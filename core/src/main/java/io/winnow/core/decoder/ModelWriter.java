@@ -3,8 +3,6 @@ package io.winnow.core.decoder;
 import ai.djl.ndarray.NDManager;
 import ai.djl.util.Progress;
 import com.google.common.primitives.Ints;
-import com.google.gson.JsonArray;
-import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.InvalidInputException;
@@ -14,7 +12,9 @@ import io.winnow.core.checkpoint.CheckpointWriter;
 import io.winnow.core.checkpoint.OutputTensor;
 import io.winnow.core.checkpoint.Segment;
 import io.winnow.core.checkpoint.TensorInfo;
+import io.winnow.core.checkpoint.TensorType;
 import io.winnow.core.kernel.DeviceTensor;
+import io.winnow.core.kernel.StoredWeight;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -54,17 +54,13 @@ final class ModelWriter {
     this.decoder = decoder;
     layout = CheckpointLayout.of(decoder.source());
     Set<Integer> topKs = new TreeSet<>();
-    Set<Integer> counts = new TreeSet<>();
     for (SparseMoe layer : decoder.sparseLayers()) {
       MergedExperts.Applied applied = layer.applied();
       topKs.add(applied == null ? layer.routing().topK() : applied.routing().topK());
-      counts.add(applied == null ? layer.numExperts() : applied.merge().retained());
     }
-    if (topKs.size() > 1 || counts.size() > 1) {
+    if (topKs.size() > 1) {
       throw new InvalidInputException(
-          "The layers have different numbers of experts "
-              + counts
-              + " or select different numbers per token "
+          "The layers select different numbers of experts per token "
               + topKs
               + ", which config.json cannot say; give every layer the same");
     }
@@ -80,7 +76,7 @@ final class ModelWriter {
             .write(target, provenance, cutGates(trained), progress);
         return;
       }
-      checkGates();
+      checkEven();
       if (provenance != null) {
         provenance.warnIfOther(layout.checkpoint().digest());
       }
@@ -97,14 +93,21 @@ final class ModelWriter {
     }
   }
 
-  private void checkGates() {
+  private void checkEven() {
+    Set<Integer> counts = new TreeSet<>();
     Set<Integer> rows = new TreeSet<>();
-    decoder.sparseLayers().forEach(layer -> rows.add(gateRows(layer)));
-    if (rows.size() > 1) {
+    for (SparseMoe layer : decoder.sparseLayers()) {
+      MergedExperts.Applied applied = layer.applied();
+      counts.add(applied == null ? layer.numExperts() : applied.merge().retained());
+      rows.add(gateRows(layer));
+    }
+    if (counts.size() > 1 || rows.size() > 1) {
       throw new InvalidInputException(
-          "The layers' gates have different numbers of experts "
+          "The layers have different numbers of experts "
+              + counts
+              + ", or their gates "
               + rows
-              + ", which config.json cannot say; merge layers of the same number");
+              + ", which a merged checkpoint cannot say; merge layers of the same number");
     }
   }
 
@@ -179,9 +182,9 @@ final class ModelWriter {
       int index = layer.layerIndex();
       byRouter.put(layout.router(index).name(), layer);
       replaced.add(layout.family().routerMapping(index));
-      for (int expert = 0; expert < layout.config().experts(); expert++) {
-        for (TensorInfo info : layout.expert(index, expert)) {
-          replaced.add(info.name());
+      for (int expert = 0; expert < layout.experts(index); expert++) {
+        for (StoredWeight weight : layout.expert(index, expert)) {
+          weight.tensors().forEach(info -> replaced.add(info.name()));
         }
       }
     }
@@ -264,16 +267,21 @@ final class ModelWriter {
     for (int row = 0; row < count; row++) {
       int original = applied == null ? row : MergedExperts.original(applied.merge(), row);
       // The names and types that the new experts have; a layer never has more than it had.
-      TensorInfo[] named = layout.expert(layer.layerIndex(), row);
+      StoredWeight[] named = layout.expert(layer.layerIndex(), row);
       if (original >= 0) {
-        TensorInfo[] sources = layout.expert(layer.layerIndex(), layer.stored().get(original));
+        StoredWeight[] sources = layout.expert(layer.layerIndex(), layer.stored().get(original));
         for (int i = 0; i < sources.length; i++) {
-          OutputTensor changed = trained.get(sources[i].name());
-          tensors.add(
-              changed == null
-                  ? OutputTensor.copyOf(sources[i], named[i].name())
-                  : new OutputTensor(
-                      named[i].name(), changed.type(), changed.shape(), changed.segments()));
+          String name = named[i].values().name();
+          OutputTensor changed = trained.get(sources[i].values().name());
+          if (changed != null) {
+            tensors.add(
+                new OutputTensor(name, changed.type(), changed.shape(), changed.segments()));
+            continue;
+          }
+          Map<String, String> names = CheckpointSlicer.renamed(sources[i], name);
+          for (TensorInfo info : sources[i].tensors()) {
+            tensors.add(OutputTensor.copyOf(info, names.getOrDefault(info.name(), name)));
+          }
         }
       } else if (applied != null) {
         tensors.add(merged(scratch, named[0], applied.weights().gate().get(row)));
@@ -283,11 +291,13 @@ final class ModelWriter {
     }
   }
 
-  private OutputTensor merged(NDManager scratch, TensorInfo named, DeviceTensor tensor) {
-    ByteBuffer bytes =
-        decoder.runtime().fusedKernel().bytes(scratch, named.name(), tensor, named.type());
-    return new OutputTensor(
-        named.name(), named.type(), named.shape(), List.of(new Segment.BufferSegment(bytes)));
+  private OutputTensor merged(NDManager scratch, StoredWeight like, DeviceTensor tensor) {
+    String name = like.values().name();
+    // What is computed is not quantised anew; its type tells the reader so.
+    TensorType type =
+        like instanceof StoredWeight.Plain ? like.values().type() : layout.embedding().type();
+    ByteBuffer bytes = decoder.runtime().fusedKernel().bytes(scratch, name, tensor, type);
+    return new OutputTensor(name, type, like.shape(), List.of(new Segment.BufferSegment(bytes)));
   }
 
   private JsonObject config(@Nullable Provenance provenance, boolean trained) {
@@ -295,15 +305,7 @@ final class ModelWriter {
     Family family = layout.family();
     SparseMoe first = decoder.sparseLayers().get(0);
     MergedExperts.Applied applied = first.applied();
-    config.addProperty("model_type", Families.MERGED + family.modelType());
-    if (config.get("architectures") instanceof JsonArray architectures) {
-      JsonArray renamed = new JsonArray();
-      for (JsonElement name : architectures) {
-        String text = name.getAsString();
-        renamed.add(text.startsWith("Winnow") ? text : "Winnow" + text);
-      }
-      config.add("architectures", renamed);
-    }
+    CheckpointSlicer.setModelType(config, family, true);
     CheckpointSlicer.setCounts(
         family, config, applied == null ? first.numExperts() : applied.merge().retained(), topK);
     JsonObject winnow = CheckpointSlicer.note(layout, provenance, trained);

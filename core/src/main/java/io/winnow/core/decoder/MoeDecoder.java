@@ -137,6 +137,12 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     return tensors;
   }
 
+  /** Notes that the weights change from now on, which need not be by a pass of training. */
+  void weightsChange() {
+    trained = true;
+    sparseLayers().forEach(SparseMoe::forgetMerges);
+  }
+
   @Override
   public List<? extends MergeableMoeLayer> moeLayers() {
     return sparseLayers();
@@ -160,9 +166,13 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
   @Override
   public Optional<String> sourceDigest() {
     // What is chosen now counts the experts that are left, not those of the checkpoint.
+    CheckpointLayout layout = CheckpointLayout.of(source);
     boolean whole =
         sparseLayers().stream()
-            .allMatch(moe -> moe.stored().size() == config().experts() && moe.applied() == null);
+            .allMatch(
+                moe ->
+                    moe.stored().size() == layout.experts(moe.layerIndex())
+                        && moe.applied() == null);
     return whole ? Optional.of(source.digest()) : Optional.empty();
   }
 

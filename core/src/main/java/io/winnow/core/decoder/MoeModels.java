@@ -7,17 +7,18 @@ import ai.djl.engine.Engine;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.util.Progress;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.LayerwiseModel;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
 import io.winnow.core.Telemetry;
 import io.winnow.core.checkpoint.Checkpoint;
-import io.winnow.core.checkpoint.TensorType;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.Consumer;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -63,12 +64,13 @@ public final class MoeModels {
    * family renormalises, stock loaders read the folder like that of a pruned model. Otherwise it
    * holds the gates as they are, router mappings beside them in float32, and merged experts; only
    * this class reads it, and another {@code model_type} ({@code winnow_} before the family's) makes
-   * other loaders refuse it. A warning is logged, and {@code config.json} says so.
+   * other loaders refuse it. A warning is logged, and {@code config.json} says so. The same holds
+   * where layers have different numbers of experts.
    *
    * @param target a folder that does not exist yet; it appears when it is complete
    * @throws InvalidInputException if the target exists or cannot be written, there is too little
-   *     space, the model was not loaded by this class, or the layers differ in the number of
-   *     experts or the top-k
+   *     space, the model was not loaded by this class, or the layers differ in the top-k, or merge
+   *     into different numbers of experts
    */
   public static void save(Model model, Path target) {
     save(model, target, null);
@@ -84,10 +86,21 @@ public final class MoeModels {
   }
 
   /**
+   * Says what a checkpoint holds and needs. Only {@code config.json} and the headers of the files
+   * are read, and no engine is started.
+   *
+   * @throws InvalidInputException if the folder is no checkpoint of a supported family with experts
+   */
+  public static CheckpointSummary inspect(Path folder) {
+    return CheckpointSummary.of(CheckpointLayout.of(Checkpoint.open(folder)));
+  }
+
+  /**
    * Writes a checkpoint with fewer experts, without loading the model.
    *
    * @param source a checkpoint folder
-   * @param retained per decoder layer the experts that stay, ascending; the same number in each
+   * @param retained per decoder layer the experts that stay, ascending. With different numbers in
+   *     them only this class reads the folder, as after {@link #save}
    * @param provenance what to note of their choice
    * @param target a folder that does not exist yet; it appears when it is complete
    * @throws InvalidInputException if the selection does not fit the model, or as in {@link #save}
@@ -100,6 +113,18 @@ public final class MoeModels {
       @Nullable Progress progress) {
     new CheckpointSlicer(CheckpointLayout.of(Checkpoint.open(source)), new TreeMap<>(retained))
         .write(target, provenance, Map.of(), progress);
+  }
+
+  /**
+   * Opens a checkpoint of which one layer is in memory at a time.
+   *
+   * @param listener is told the name of every tensor that is read to compute with, each time
+   * @throws InvalidInputException if the folder is no checkpoint of a supported family, damaged, or
+   *     has no layer with experts
+   */
+  public static LayerwiseModel layerwise(Path folder, Consumer<String> listener) {
+    CheckpointLayout layout = CheckpointLayout.of(Checkpoint.open(folder));
+    return new LayerwiseDecoder(layout, Loader.storedType(layout), listener);
   }
 
   /** Loads a checkpoint folder as a DJL model. Not thread-safe. */
@@ -125,6 +150,11 @@ public final class MoeModels {
     /**
      * Sets the type to compute in: float32, float16 or bfloat16. Without it, the type that is
      * stored, which on the CPU stays in the mapped files.
+     *
+     * <p>Quantised weights (MXFP4 of gpt-oss, FP8 in blocks) are computed back while they are read,
+     * without this setting to the type of the embedding: they take the memory of that type, in
+     * bfloat16 3.8 times that of MXFP4 and twice that of FP8. What is written of the model has the
+     * quantised bytes again.
      */
     public Loader optDataType(DataType newType) {
       type = newType;
@@ -219,24 +249,15 @@ public final class MoeModels {
     }
 
     private static Map<Integer, List<Integer>> everything(CheckpointLayout layout) {
-      List<Integer> all = IntStream.range(0, layout.config().experts()).boxed().toList();
       Map<Integer, List<Integer>> selection = new TreeMap<>();
       for (int layer : layout.config().sparseLayers()) {
-        selection.put(layer, all);
+        selection.put(layer, IntStream.range(0, layout.experts(layer)).boxed().toList());
       }
       return selection;
     }
 
     private static DataType storedType(CheckpointLayout layout) {
-      List<Integer> sparse = layout.config().sparseLayers();
-      if (sparse.isEmpty()) {
-        throw new InvalidInputException(
-            "By config.json of "
-                + layout.checkpoint().folder()
-                + " no layer has experts, so that there is nothing to prune or skip");
-      }
-      TensorType stored = layout.expert(sparse.get(0), 0)[0].type();
-      return switch (stored) {
+      return switch (layout.computeType()) {
         case BF16 -> DataType.BFLOAT16;
         case F16 -> DataType.FLOAT16;
         default -> DataType.FLOAT32;

@@ -168,6 +168,10 @@ final class SparseMoe extends FeedForward implements MergeableMoeLayer {
       return null;
     }
     float[] ofGate = routed.logits().toFloatArray();
+    NDArray computed = observer == null ? null : observer.routedOutput(this, routed.wideInput());
+    if (computed != null) {
+      return new Residual(add(pass, routed, sharedWeights(ofGate), computed));
+    }
     float[] sharedWeights = sharedWeights(ofGate);
     float[] logits = ownLogits(biased(routedColumns(ofGate)));
     Routing active = ownRouting();
@@ -220,6 +224,32 @@ final class SparseMoe extends FeedForward implements MergeableMoeLayer {
             routed,
             new ExpertMix(decision, expertWeights(experts, pass::weight), null, null),
             factors));
+  }
+
+  /** Adds the shared experts, and what somebody else computed of the routed ones. */
+  private DeviceTensor add(
+      ForwardPass pass, RoutedResidual routed, float @Nullable [] sharedWeights, NDArray computed) {
+    NDManager manager = pass.manager();
+    try (NDManager scratch = manager.newSubManager()) {
+      computed.attach(scratch);
+      NDArray factored = computed.mul(runtime().config().kernel().residualFactor());
+      NDArray sum;
+      if (shared == null) {
+        try (routed) {
+          sum = factored.add(routed.hidden().array());
+        }
+      } else {
+        try (ExpertWeights only = inferenceWeights(List.of(shared.expert()));
+            Residual rest =
+                pass.kernel()
+                    .mixLater(manager, routed, new ExpertMix(null, only, sharedWeights, null));
+            DeviceTensor settled = pass.kernel().settle(manager, rest)) {
+          sum = factored.add(settled.array());
+        }
+      }
+      sum.attach(manager);
+      return DeviceTensor.owning(sum);
+    }
   }
 
   private int gateRows() {
@@ -288,10 +318,19 @@ final class SparseMoe extends FeedForward implements MergeableMoeLayer {
                 + " runs with merged experts, which are not trained; call undoMerge() first, or train"
                 + " the merge with MergeTraining");
       }
-      // Of weights that are about to change.
-      merged.close();
+      forgetMerges();
     }
     return merged.applied();
+  }
+
+  /** Frees merged experts that are not applied, since their weights are about to change. */
+  void forgetMerges() {
+    merged.close();
+  }
+
+  /** Returns the gate's name in the checkpoint. */
+  String gateName() {
+    return gateName;
   }
 
   /** Returns the routing without a merge. */

@@ -8,6 +8,10 @@ package io.winnow.core.kernel;
  * {@code gate}, {@code [2 intermediateSize, hiddenSize]}, and {@code up} holds the biases of that,
  * then those of {@code down}, in float32.
  *
+ * <p>Where {@code up} is {@code [1, 1, 2 intermediateSize + hiddenSize]}, the expert has biases:
+ * {@code gate} is rows of gate, then rows of up, and {@code up} holds the biases of those, then
+ * those of {@code down}, in float32. Only dense and shared ones are like that.
+ *
  * <p>Closing it closes the lists, not the weights. Not part of the API.
  */
 public record ExpertWeights(TensorList gate, TensorList up, TensorList down)

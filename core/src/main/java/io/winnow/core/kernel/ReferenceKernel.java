@@ -413,8 +413,20 @@ public final class ReferenceKernel implements Kernel {
     if (up.shape().dimension() == 1) {
       return clamped(linear, up.array(), weights.down().get(expert));
     }
+    if (up.shape().dimension() == 3) {
+      return biasedFeedForward(linear, up.array().flatten(), weights.down().get(expert));
+    }
     NDArray gate = Activation.sigmoid(linear).mul(linear);
     return linear(gate.mul(linear(x, up)), weights.down().get(expert));
+  }
+
+  /** The rest of a dense or shared expert with biases. */
+  private static NDArray biasedFeedForward(NDArray gateAndUp, NDArray biases, DeviceTensor down) {
+    long width = gateAndUp.getShape().get(1);
+    NDList halves = gateAndUp.add(biases.get(new NDIndex(":{}", width))).split(2, 1);
+    NDArray gate = halves.get(0);
+    return linear(gate.mul(Activation.sigmoid(gate)).mul(halves.get(1)), down)
+        .add(biases.get(new NDIndex("{}:", width)));
   }
 
   /** The rest of an expert of gpt-oss. */

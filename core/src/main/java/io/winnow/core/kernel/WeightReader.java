@@ -16,9 +16,11 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Consumer;
 
 /**
  * Turns tensors of a checkpoint into weights on a device.
@@ -37,7 +39,9 @@ public final class WeightReader implements AutoCloseable {
   private final FusedKernel kernel;
   private final NDManager manager;
   private final NDManager mappings;
+  private final Dequantizer dequantizer;
   private final DataType type;
+  private final Consumer<String> listener;
   private final Map<Mapping, NDArray> shared = new HashMap<>();
   private long mappedBytes;
   private int mappingCount;
@@ -49,10 +53,22 @@ public final class WeightReader implements AutoCloseable {
    * @param type the wanted type: float32, float16 or bfloat16
    */
   public WeightReader(FusedKernel kernel, NDManager manager, DataType type) {
+    this(kernel, manager, type, tensor -> {});
+  }
+
+  /**
+   * Creates a reader that is watched.
+   *
+   * @param listener is told the name of every tensor that is read, each time
+   */
+  public WeightReader(
+      FusedKernel kernel, NDManager manager, DataType type, Consumer<String> listener) {
+    this.listener = listener;
     this.kernel = kernel;
     this.manager = manager;
     this.type = type;
     mappings = manager.newSubManager(Device.cpu());
+    dequantizer = new Dequantizer(kernel.module(), manager, type);
   }
 
   /**
@@ -65,28 +81,41 @@ public final class WeightReader implements AutoCloseable {
     return read(info, type, false);
   }
 
-  /** Reads one tensor in float32, whatever the wanted type; otherwise like {@link #read}. */
+  /**
+   * Reads one weight in the wanted type, otherwise like {@link #read(TensorInfo)}. A quantised one
+   * is computed, and takes the memory of its result; other types than bfloat16 twice, for a moment.
+   *
+   * @throws InvalidInputException if among its numbers is one that is none
+   */
+  public DeviceTensor read(StoredWeight weight) {
+    return read(weight, false);
+  }
+
+  /**
+   * Reads one tensor in float32, whatever the wanted type; otherwise like {@link
+   * #read(TensorInfo)}.
+   */
   public DeviceTensor readWide(TensorInfo info) {
     return read(info, DataType.FLOAT32, false);
   }
 
   /**
-   * Reads one tensor that may be removed before the others: it gets a mapping of its own, whose
-   * memory comes back when it is closed. Otherwise like {@link #read}.
+   * Reads one weight that may be removed before the others: it gets a mapping of its own, whose
+   * memory comes back when it is closed. Otherwise like {@link #read(StoredWeight)}.
    */
-  public DeviceTensor readRemovable(TensorInfo info) {
-    return read(info, type, true);
+  public DeviceTensor readRemovable(StoredWeight weight) {
+    return read(weight, true);
   }
 
   /**
    * Reads matrices that have one input, so that one product computes all of them: where they are
-   * copied anyway, they become rows of one matrix. Otherwise like {@link #read}.
+   * copied anyway, they become rows of one matrix. Otherwise like {@link #read(StoredWeight)}.
    *
    * @return the matrices, and behind them the one of which they are views, if there is one
    */
-  public List<DeviceTensor> readStacked(List<TensorInfo> infos) {
-    List<DeviceTensor> tensors = new ArrayList<>(infos.stream().map(this::read).toList());
-    if (infos.stream().allMatch(this::staysInFile) || type == DataType.BFLOAT16) {
+  public List<DeviceTensor> readStacked(List<StoredWeight> weights) {
+    List<DeviceTensor> tensors = new ArrayList<>(weights.stream().map(this::read).toList());
+    if (weights.stream().allMatch(this::staysInFile) || type == DataType.BFLOAT16) {
       return tensors;
     }
     NDArray all =
@@ -95,8 +124,8 @@ public final class WeightReader implements AutoCloseable {
     tensors.forEach(DeviceTensor::close);
     tensors.clear();
     long row = 0;
-    for (TensorInfo info : infos) {
-      long next = row + info.shape().get(0);
+    for (StoredWeight weight : weights) {
+      long next = row + weight.shape().get(0);
       tensors.add(
           DeviceTensor.owning(all.get(new NDIndex().addSliceDim(row, next))).attach(manager));
       row = next;
@@ -105,11 +134,46 @@ public final class WeightReader implements AutoCloseable {
     return tensors;
   }
 
-  private boolean staysInFile(TensorInfo info) {
-    return ScalarTypes.dataTypeOf(info.name(), info.type()) == type && !manager.getDevice().isGpu();
+  /** Reads matrices as one of all their rows, which is a copy. */
+  public DeviceTensor readJoined(List<StoredWeight> weights) {
+    DeviceTensor[] parts = weights.stream().map(this::read).toArray(DeviceTensor[]::new);
+    DeviceTensor joined = kernel.module().runForTensor(manager, "join", (Object) parts);
+    Arrays.stream(parts).forEach(DeviceTensor::close);
+    return joined;
+  }
+
+  private boolean staysInFile(StoredWeight weight) {
+    TensorInfo info = weight.values();
+    return weight instanceof StoredWeight.Plain
+        && ScalarTypes.dataTypeOf(info.name(), info.type()) == type
+        && !manager.getDevice().isGpu();
+  }
+
+  private DeviceTensor read(StoredWeight weight, boolean removable) {
+    if (weight instanceof StoredWeight.Plain) {
+      return read(weight.values(), type, removable);
+    }
+    try (NDManager scratch = mappings.newSubManager();
+        DeviceTensor codes = bytes(scratch, weight.values())) {
+      if (weight instanceof StoredWeight.Fp8 fp8) {
+        try (DeviceTensor scales = readWide(fp8.scales())) {
+          return dequantizer.compute(fp8, codes, scales);
+        }
+      }
+      StoredWeight.Mxfp4 mxfp4 = (StoredWeight.Mxfp4) weight;
+      try (DeviceTensor scales = bytes(scratch, mxfp4.scales())) {
+        return dequantizer.compute(mxfp4, codes, scales);
+      }
+    }
+  }
+
+  private DeviceTensor bytes(NDManager scratch, TensorInfo info) {
+    NDArray file = share(info.file(), ScalarTypes.UINT8, 1);
+    return DeviceTensor.owning(slice(scratch, file, info.offset(), info.length()));
   }
 
   private DeviceTensor read(TensorInfo info, DataType wanted, boolean removable) {
+    listener.accept(info.name());
     DataType stored = ScalarTypes.dataTypeOf(info.name(), info.type());
     Shape shape = new Shape(info.shape().stream().mapToLong(Long::longValue).toArray());
     Device device = manager.getDevice();

@@ -23,6 +23,46 @@ class M(Module):
   def convert(self: __torch__.M, x: Tensor, device: str, dtype: int) -> Tensor:
     return torch.to(x, torch.device(device), dtype)
 
+  def join(self: __torch__.M, parts: List[Tensor]) -> Tensor:
+    return torch.cat(parts)
+
+  # Whether one of some bytes, as far as a mask shows it, is this code.
+  def contains(self: __torch__.M, data: Tensor, mask: int, code: int) -> bool:
+    return bool(torch.any(torch.eq(torch.bitwise_and(data, mask), code)))
+
+  # FP8 (24 is e4m3) in blocks: bytes [rows * columns] and scales [rows / block_rows, columns / block_columns],
+  # both rounded up -> [rows, columns]. The products are made in float32; in parts, since fresh memory costs
+  # more time than the arithmetic.
+  def dequantize_fp8(self: __torch__.M, data: Tensor, scales: Tensor, rows: int, columns: int, block_rows: int, block_columns: int, device: str, dtype: int) -> Tensor:
+    y = torch.empty([rows, columns], dtype=dtype, device=torch.device(device))
+    factors = torch.narrow(torch.repeat_interleave(scales, block_columns, 1), 1, 0, columns)
+    for i in range(scales.size(0)):
+      start = i * block_rows
+      count = block_rows
+      if start + count > rows:
+        count = rows - start
+      part = torch.to(torch.narrow(data, 0, start * columns, count * columns), torch.device(device), 0)
+      wide = torch.view(torch.to(torch.view_copy(part, dtype=24), 6), [count, columns])
+      torch.copy_(torch.narrow(y, 0, start, count), torch.mul_(wide, torch.narrow(factors, 0, i, 1)))
+    return y
+
+  # MXFP4: bytes [rows * columns / 2] of two elements, and a scale for every 32 elements -> [rows, columns].
+  # elements [256, 2]: of each byte; powers [256, 1]: of each scale. 3 is int32. In parts, too.
+  def dequantize_mxfp4(self: __torch__.M, data: Tensor, scales: Tensor, elements: Tensor, powers: Tensor, rows: int, columns: int, device: str, dtype: int) -> Tensor:
+    y = torch.empty([rows, columns], dtype=dtype, device=torch.device(device))
+    step = 1 + 1000000 // columns
+    start = 0
+    while start < rows:
+      count = step
+      if start + count > rows:
+        count = rows - start
+      part = torch.to(torch.narrow(data, 0, start * columns // 2, count * columns // 2), torch.device(device), 3)
+      part_scales = torch.to(torch.narrow(scales, 0, start * columns // 32, count * columns // 32), torch.device(device), 3)
+      wide = torch.mul_(torch.view(torch.embedding(elements, part), [-1, 32]), torch.embedding(powers, part_scales))
+      torch.copy_(torch.narrow(y, 0, start, count), torch.view(wide, [count, columns]))
+      start = start + count
+    return y
+
   # ---- attention ----------------------------------------------------------------------------------
 
   # hidden [N, H] in float32, plus y [N, in] times a transposed weight [in, H] and a factor.
@@ -337,9 +377,18 @@ class M(Module):
   def activate(self: __torch__.M, x: Tensor, w1: Tensor, w3: Tensor) -> Tensor:
     if torch.dim(w3) == 2:
       y = torch.mul_(torch.silu_(torch.mm(x, w1)), torch.mm(x, w3))
+    elif torch.dim(w3) == 3:
+      y = self.activate_biased(x, w1, w3)
     else:
       y = self.activate_clamped(x, w1, w3)
     return y
+
+  # The same with biases, of dense and shared experts: w1 has columns of gate, then of up; w3 holds the biases, and
+  # behind them those of w2.
+  def activate_biased(self: __torch__.M, x: Tensor, w1: Tensor, w3: Tensor) -> Tensor:
+    z = torch.add(torch.to(torch.mm(x, w1), 6), torch.narrow(torch.reshape(w3, [-1]), 0, 0, w1.size(1)))
+    gate, up = torch.chunk(z, 2, 1)
+    return torch.to(torch.silu(gate) * up, x.dtype)
 
   # The same for experts of gpt-oss: columns of gate and up alternate in w1; w3 holds the biases, and behind them
   # those of w2.
@@ -350,9 +399,9 @@ class M(Module):
     up = torch.add(torch.clamp(torch.select(z, 2, 1), -7., 7.), 1)
     return torch.to(gate * torch.sigmoid(torch.mul(gate, 1.702)) * up, x.dtype)
 
-  # The bias of an expert's last product, which only experts of gpt-oss have.
+  # The bias of an expert's last product, where there is one.
   def down_bias(self: __torch__.M, w1: Tensor, w3: Tensor) -> Tensor:
-    return torch.narrow(w3, 0, w1.size(1), w3.size(0) - w1.size(1))
+    return torch.narrow(torch.reshape(w3, [-1]), 0, w1.size(1), torch.numel(w3) - w1.size(1))
 
   # One expert alone, always computed in float32: [N, H] -> [N, H].
   def expert_output(self: __torch__.M, x: Tensor, w1: Tensor, w3: Tensor, w2: Tensor) -> Tensor:
@@ -376,7 +425,7 @@ class M(Module):
       if len(inputs) > 0:
         part = torch.to(part * torch.unsqueeze(torch.narrow(inputs[0], 0, starts[i], count), 1), x.dtype)
       z = torch.to(torch.mm(self.activate(part, w1[e], w3[e]), w2[e]), 6)
-      if torch.dim(w3[e]) == 1:
+      if torch.dim(w3[e]) != 2:
         z = torch.add(z, self.down_bias(w1[e], w3[e]))
       z = z * torch.unsqueeze(torch.narrow(weights, 0, starts[i], count), 1)
       y = torch.index_add_(y, 0, rows, z)
@@ -392,7 +441,7 @@ class M(Module):
       if len(inputs) > 0:
         part = torch.mul(x, inputs[i])
       y = self.add_product(y, self.activate(part, w1[e], w3[e]), w2[e], weights[i])
-      if torch.dim(w3[e]) == 1:
+      if torch.dim(w3[e]) != 2:
         y = torch.add(y, self.down_bias(w1[e], w3[e]), alpha=weights[i])
     return y
 

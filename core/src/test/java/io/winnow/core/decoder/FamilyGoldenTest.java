@@ -583,23 +583,6 @@ class FamilyGoldenTest {
   }
 
   @Test
-  void quantisedWeightsAreRefused() throws Exception {
-    Path source = Fixtures.golden("gpt_oss");
-    Path quantised = Files.createDirectories(folder.resolve("quantised"));
-    Files.copy(source.resolve("model.safetensors"), quantised.resolve("model.safetensors"));
-    JsonObject config =
-        JsonParser.parseString(Files.readString(source.resolve("config.json"))).getAsJsonObject();
-    JsonObject method = new JsonObject();
-    method.addProperty("quant_method", "mxfp4");
-    config.add("quantization_config", method);
-    Files.writeString(quantised.resolve("config.json"), config.toString());
-    assertThatThrownBy(() -> loader(quantised, true).load())
-        .isInstanceOf(InvalidInputException.class)
-        .hasMessageContaining("'mxfp4'")
-        .hasMessageContaining("BF16");
-  }
-
-  @Test
   void anUnknownFamilySaysWhichAreSupportedAndWhereToAddOne() throws Exception {
     Path unknown = Files.createDirectories(folder.resolve("unknown"));
     Files.copy(

@@ -252,12 +252,12 @@ class MergedCheckpointTest {
       layers(model).get(1).applyMerge(random(4), 1);
       assertThatThrownBy(() -> MoeModels.save(model, folder.resolve("target")))
           .isInstanceOf(InvalidInputException.class)
-          .hasMessageContaining("different numbers per token [1, 2]");
+          .hasMessageContaining("different numbers of experts per token [1, 2]");
       layers(model).get(1).undoMerge();
       layers(model).get(1).retain(0, 1, 2);
       assertThatThrownBy(() -> MoeModels.save(model, folder.resolve("target")))
           .isInstanceOf(InvalidInputException.class)
-          .hasMessageContaining("gates have different numbers of experts [3, 4]");
+          .hasMessageContaining("different numbers of experts [3], or their gates [3, 4]");
     }
     assertThat(folder.resolve("target")).doesNotExist();
   }

@@ -21,11 +21,9 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
-import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.TreeSet;
 import java.util.concurrent.CancellationException;
 import org.jspecify.annotations.Nullable;
 
@@ -134,16 +132,7 @@ final class Journal implements Closeable {
       return;
     }
     JsonObject found = JsonFiles.read(file, "the description of a search");
-    List<String> differences = new ArrayList<>();
-    TreeSet<String> names = new TreeSet<>(identity.keySet());
-    names.addAll(found.keySet());
-    for (String name : names) {
-      JsonElement there = found.has(name) ? found.get(name) : JsonNull.INSTANCE;
-      JsonElement here = identity.has(name) ? identity.get(name) : JsonNull.INSTANCE;
-      if (!there.toString().equals(here.toString())) {
-        differences.add(name + " is " + there + " there and " + here + " here");
-      }
-    }
+    List<String> differences = JsonFiles.differences(found, identity);
     if (!differences.isEmpty()) {
       throw new InvalidInputException(
           "The journal "
