@@ -87,7 +87,8 @@ public record PruningReport(
    * @param losses the losses of all subsets that were looked at, best first; the second is the
    *     runner-up; empty if the method measures none
    * @param truncatedTokens the tokens of which the search knew fewer than k retained candidates, so
-   *     that it went by estimates; {@code loss} itself is exact
+   *     that it went by estimates; {@code loss} itself comes from running the layer then, except
+   *     where it was pruned on disk or from statistics: there it is an estimate too
    * @param time spent on this layer
    */
   public record Layer(
