@@ -380,8 +380,7 @@ class EvolutionarySearchTest {
           report.toJson().getAsJsonArray(pruning ? "pruning_fitness" : "merging_fitness");
       assertThat(json.asList().stream().map(JsonElement::getAsDouble).toList()).isEqualTo(expected);
     }
-    EvolutionReport broken =
-        FakeTask.search(Fitness.of("nan", one -> Double.NaN), 2).build().run();
+    EvolutionReport broken = FakeTask.search(Fitness.of("nan", one -> Double.NaN), 2).build().run();
     assertThat(broken.toJson().getAsJsonArray("pruning_fitness"))
         .allMatch(JsonElement::isJsonNull)
         .hasSize(broken.pruningEvaluations());
