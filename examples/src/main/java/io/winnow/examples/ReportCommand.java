@@ -121,14 +121,13 @@ final class ReportCommand implements Callable<Integer> {
           "--model is measured on the texts of --calib; give both, or neither of them");
     }
     Outputs.requireNew("--out", out);
+    System.setProperty("java.awt.headless", "true"); // Charts are pictures here, not windows.
     Report.Builder report =
         Report.builder(model == null ? "Pruning report" : "Experts of " + name(model.folder()))
             .optLayers(layers);
     List<PruningResult> pruned = pruning.stream().map(PruningResult::read).toList();
     evolution.stream().map(EvolutionResult::read).forEach(report::addEvolution);
     comparison.stream().map(Comparison::read).forEach(report::addComparison);
-    // Charts are pictures here, not windows.
-    System.setProperty("java.awt.headless", "true");
     if (model != null) {
       measure(model, report);
     }

@@ -32,6 +32,7 @@ interface Drawing {
         .setChartFontColor(theme.text())
         .setChartTitleFont(font.deriveFont(Font.BOLD, 12))
         .setChartTitleBoxVisible(false)
+        .setChartTitlePadding(8)
         .setChartPadding(10)
         .setSeriesColors(theme.series())
         .setSeriesMarkers(

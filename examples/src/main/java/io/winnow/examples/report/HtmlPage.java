@@ -10,6 +10,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.regex.Pattern;
+import java.util.stream.IntStream;
 
 /** A report as one HTML file: its style and pictures are inside. Not thread-safe. */
 final class HtmlPage {
@@ -115,21 +116,31 @@ final class HtmlPage {
     line("<div class=\"table\" role=\"region\" tabindex=\"0\" aria-label=\"" + caption + "\">");
     line("<table>");
     line("<caption>" + caption + "</caption>");
-    row(table.head(), "th scope=\"col\"", "th");
-    table.rows().forEach(row -> row(row, "td", "td"));
+    // A column of numbers has them, and its name, on the right.
+    List<String> classes =
+        IntStream.range(0, table.head().size())
+            .mapToObj(column -> isNumeric(table, column) ? " class=\"number\"" : "")
+            .toList();
+    row(table.head(), "th scope=\"col\"", "th", classes);
+    table.rows().forEach(row -> row(row, "td", "td", classes));
     line("</table>");
     line("</div>");
   }
 
-  private void row(List<String> cells, String open, String close) {
+  private static boolean isNumeric(Section.Table table, int column) {
+    List<String> filled =
+        table.rows().stream().map(row -> row.get(column)).filter(cell -> !cell.isEmpty()).toList();
+    return !filled.isEmpty() && filled.stream().allMatch(NUMBER.asMatchPredicate());
+  }
+
+  private void row(List<String> cells, String open, String close, List<String> classes) {
     html.append("<tr>");
-    for (String cell : cells) {
-      String number = NUMBER.matcher(cell).matches() ? " class=\"number\"" : "";
+    for (int column = 0; column < cells.size(); column++) {
       html.append("<")
           .append(open)
-          .append(number)
+          .append(classes.get(column))
           .append(">")
-          .append(escape(cell))
+          .append(escape(cells.get(column)))
           .append("</")
           .append(close)
           .append(">");

@@ -30,11 +30,11 @@ record LineChart(String title, String xTitle, String yTitle, List<Line> lines) i
     STEPS,
     /** Small points without a line. */
     POINTS,
-    /** One point that stands out. */
+    /** Points that stand out. */
     HIGHLIGHT
   }
 
-  /** A line of the chart, its x ascending. */
+  /** A line of the chart, its x ascending if points are joined. */
   record Line(String name, double[] x, double[] y, Style style) {}
 
   @Override

@@ -30,8 +30,8 @@ final class LossSection {
             "loss",
             "Loss against the experts retained",
             List.of(
-                "How much the output of each layer changes when it keeps its best r experts, in"
-                    + " percent of the output's norm (NAEE, equation 3). A layer whose curve stays"
+                "How much the output of each layer changes when it keeps r experts, in percent of"
+                    + " the output's norm (NAEE, equation 3). A layer whose curve stays"
                     + " low can do with fewer experts than one whose curve rises early."),
             curves.stream().map(LossSection::figure).toList(),
             curves.stream().map(LossSection::table).toList()));
@@ -70,14 +70,17 @@ final class LossSection {
     return curves;
   }
 
+  /** Several results of one name are a curve that was computed as such; else every file has its. */
   private static String name(List<PruningResult> group) {
-    long others = group.stream().map(PruningResult::title).distinct().count() - 1;
-    return group.get(0).title() + (others == 0 ? "" : " and " + others + " more");
+    String first = group.get(0).title();
+    return group.stream().filter(one -> one.title().equals(first)).count() > 1
+        ? first
+        : group.get(0).method() + ", " + group.size() + " reports";
   }
 
   private static Figure figure(Curves curves) {
     boolean lines = curves.layers().size() <= MOST_LINES;
-    String title = Text.shorten(curves.name()) + ", best subsets";
+    String title = Text.shorten(curves.name());
     return new Figure(
         "loss-" + Text.slug(curves.name()),
         "Loss of every layer against the experts retained, calibrated on "
@@ -144,6 +147,6 @@ final class LossSection {
               }
               rows.add(row);
             });
-    return new Section.Table(curves.name() + ": loss of the best subset", head, rows);
+    return new Section.Table(curves.name() + ": loss in each layer", head, rows);
   }
 }

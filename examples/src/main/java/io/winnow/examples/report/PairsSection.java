@@ -35,7 +35,7 @@ final class PairsSection {
     what.add(
         "Each cell is the share of the tokens, in percent, that select both experts; all charts of"
             + " one text have the same colours. An even chart means that the router spreads its"
-            + " tokens, dark cells are experts that work as a pair.");
+            + " tokens, cells in strong colours are experts that work as a pair.");
     what.addAll(layers.note(all));
     return Optional.of(new Section("pairs", "Experts chosen together", what, figures, tables));
   }

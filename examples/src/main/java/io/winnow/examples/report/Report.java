@@ -1,8 +1,12 @@
 package io.winnow.examples.report;
 
+import com.google.common.base.Throwables;
 import com.google.errorprone.annotations.CanIgnoreReturnValue;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.checkpoint.PartialOutput;
+import java.awt.Font;
+import java.awt.font.FontRenderContext;
+import java.awt.font.TextLayout;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -11,6 +15,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.CancellationException;
 import java.util.stream.Stream;
 
 /**
@@ -34,9 +39,30 @@ public final class Report {
   /** A line of the summary. */
   record Fact(String name, String value) {}
 
-  /** Returns a builder of a report with this headline. */
+  /**
+   * Returns a builder of a report with this headline.
+   *
+   * @throws InvalidInputException if Java finds no font to draw with
+   */
   public static Builder builder(String title) {
+    requireFonts();
     return new Builder(title);
+  }
+
+  /** Java on a bare server has none, and finds out when a chart is drawn. */
+  private static void requireFonts() {
+    try {
+      var unused =
+          new TextLayout(
+                  "0", new Font(Font.SANS_SERIF, Font.PLAIN, 11), new FontRenderContext(null, true, false))
+              .getBounds();
+    } catch (RuntimeException | InternalError | LinkageError e) {
+      throw new InvalidInputException(
+          "Java cannot draw letters here ("
+              + Throwables.getRootCause(e)
+              + "); install fontconfig and a font, such as DejaVu Sans",
+          e);
+    }
   }
 
   String title() {
@@ -62,12 +88,16 @@ public final class Report {
    *
    * @throws InvalidInputException if the folder exists, or cannot be created
    * @throws IOException if a file cannot be written; the folder does not exist then
+   * @throws CancellationException if the thread is interrupted, which it stays; likewise
    */
   public void write(Path folder) throws IOException {
     try (PartialOutput output = PartialOutput.forFolder(folder)) {
       HtmlPage page = new HtmlPage(this);
       for (Section section : sections) {
         for (Figure figure : section.figures()) {
+          if (Thread.currentThread().isInterrupted()) {
+            throw new CancellationException("The report was interrupted");
+          }
           for (Theme theme : Theme.values()) {
             byte[] png = figure.png(theme);
             page.add(figure, theme, png);

@@ -1,5 +1,6 @@
 package io.winnow.examples.report;
 
+import com.google.common.primitives.Doubles;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
@@ -65,30 +66,27 @@ final class SubsetsSection {
 
   private static Figure figure(int retained, int number, List<Subsets> subsets) {
     List<LineChart.Line> lines = new ArrayList<>();
-    List<LineChart.Line> chosen = new ArrayList<>();
+    List<Double> ranks = new ArrayList<>();
+    List<Double> chosen = new ArrayList<>();
     for (Subsets one : subsets) {
       List<Double> losses = one.layer().losses();
       int[] places =
           IntStream.range(0, losses.size())
               .filter(i -> i % (1 + losses.size() / MOST_POINTS) == 0 || i == losses.size() - 1)
               .toArray();
-      String name = Text.shorten(one.result().title());
       lines.add(
           new LineChart.Line(
-              name,
+              Text.shorten(one.result().title()),
               IntStream.of(places).mapToDouble(i -> i + 1).toArray(),
               IntStream.of(places).mapToDouble(i -> one.layer().percent(losses.get(i))).toArray(),
               LineChart.Style.PLAIN));
       double loss = one.layer().loss().orElseThrow();
-      int rank = (int) losses.stream().filter(other -> other < loss).count() + 1;
-      chosen.add(
-          new LineChart.Line(
-              "chosen" + (subsets.size() > 1 ? ", " + name : ""),
-              new double[] {rank},
-              new double[] {one.layer().percent(loss)},
-              LineChart.Style.HIGHLIGHT));
+      ranks.add((double) losses.stream().filter(other -> other < loss).count() + 1);
+      chosen.add(one.layer().percent(loss));
     }
-    lines.addAll(chosen);
+    lines.add(
+        new LineChart.Line(
+            "chosen", Doubles.toArray(ranks), Doubles.toArray(chosen), LineChart.Style.HIGHLIGHT));
     int experts = subsets.get(0).layer().numExperts();
     return new Figure(
         "subsets-r" + retained + "-layer-" + number,
