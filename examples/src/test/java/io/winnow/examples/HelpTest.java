@@ -10,7 +10,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** {@code --help} and {@code --version}. */
 class HelpTest {
   private static final String COMMANDS =
-      ",demo,prune,apply,evolve,worker,evaluate,forward,generate,bench,bench search";
+      ",demo,prune,apply,evolve,worker,evaluate,forward,generate,report,bench,bench search";
 
   private static Object[] args(String command, String option) {
     return (command + " " + option).strip().split(" ");
@@ -51,6 +51,7 @@ class HelpTest {
         "evaluate",
         "forward",
         "generate",
+        "report",
         "bench"
       })
   void theHelpNamesEveryCommandAndTheExitCodes(String command) {

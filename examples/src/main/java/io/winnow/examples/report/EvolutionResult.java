@@ -44,7 +44,7 @@ public record EvolutionResult(
         "a report of an evolutionary search",
         "'winnow evolve --report'",
         json -> {
-          List<Integer> layers = ReportFiles.experts(ReportFiles.object(json, "space"), "layers");
+          List<Integer> layers = ReportFiles.numbers(ReportFiles.object(json, "space"), "layers");
           JsonObject found = ReportFiles.object(json, json.has("training") ? "training" : "best");
           return new EvolutionResult(
               ReportFiles.label(file),

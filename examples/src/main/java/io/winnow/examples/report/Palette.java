@@ -3,6 +3,8 @@ package io.winnow.examples.report;
 import java.awt.image.BufferedImage;
 import java.awt.image.DataBuffer;
 import java.awt.image.IndexColorModel;
+import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
@@ -28,28 +30,38 @@ final class Palette {
     BufferedImage result =
         new BufferedImage(width, image.getHeight(), BufferedImage.TYPE_BYTE_INDEXED, model);
     byte[] row = new byte[width];
+    int previous = pixels[0];
+    byte index = (byte) nearest(colors, previous);
     for (int y = 0; y < image.getHeight(); y++) {
       for (int x = 0; x < width; x++) {
-        row[x] =
-            indices.computeIfAbsent(pixels[y * width + x], pixel -> (byte) nearest(colors, pixel));
+        int pixel = pixels[y * width + x];
+        if (pixel != previous) { // Most pixels are like the one before.
+          previous = pixel;
+          index = indices.computeIfAbsent(pixel, color -> (byte) nearest(colors, color));
+        }
+        row[x] = index;
       }
       result.getRaster().setDataElements(0, y, width, 1, row);
     }
     return result;
   }
 
+  /** A colour and how many pixels have it. */
+  private record Count(int color, int pixels) {}
+
   private static int[] mostFrequent(int[] pixels) {
-    Map<Integer, Integer> counts = new HashMap<>();
-    for (int pixel : pixels) {
-      counts.merge(pixel, 1, Integer::sum);
+    int[] sorted = pixels.clone();
+    Arrays.sort(sorted);
+    List<Count> counts = new ArrayList<>();
+    int start = 0;
+    for (int i = 1; i <= sorted.length; i++) {
+      if (i == sorted.length || sorted[i] != sorted[start]) {
+        counts.add(new Count(sorted[start], i - start));
+        start = i;
+      }
     }
-    List<Map.Entry<Integer, Integer>> order =
-        counts.entrySet().stream()
-            .sorted(
-                Map.Entry.<Integer, Integer>comparingByValue(Comparator.reverseOrder())
-                    .thenComparing(Map.Entry.comparingByKey()))
-            .toList();
-    return order.stream().limit(MOST).mapToInt(Map.Entry::getKey).toArray();
+    counts.sort(Comparator.comparingInt(Count::pixels).reversed()); // Of equal ones by the colour.
+    return counts.stream().limit(MOST).mapToInt(Count::color).toArray();
   }
 
   private static int nearest(int[] colors, int color) {

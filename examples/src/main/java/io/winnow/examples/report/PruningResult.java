@@ -93,7 +93,7 @@ public record PruningResult(
         "'winnow prune --report'",
         json -> {
           List<Layer> layers = new ArrayList<>();
-          int retained = ReportFiles.member(json, "retained_per_layer").getAsInt();
+          int retained = ReportFiles.whole(json, "retained_per_layer");
           for (JsonElement element : ReportFiles.array(json, "layers")) {
             layers.add(layer(element.getAsJsonObject()));
           }
@@ -108,9 +108,9 @@ public record PruningResult(
   }
 
   private static Layer layer(JsonObject json) {
-    int number = ReportFiles.member(json, "layer").getAsInt();
-    List<Integer> kept = ReportFiles.experts(json, "kept");
-    List<Integer> dropped = ReportFiles.experts(json, "dropped");
+    int number = ReportFiles.whole(json, "layer");
+    List<Integer> kept = ReportFiles.numbers(json, "kept");
+    List<Integer> dropped = ReportFiles.numbers(json, "dropped");
     ReportFiles.requireAll(kept, dropped, number);
     OptionalDouble loss = optional(json, "loss");
     OptionalDouble relative = optional(json, "relative_loss");

@@ -54,7 +54,9 @@ public final class Report {
     try {
       var unused =
           new TextLayout(
-                  "0", new Font(Font.SANS_SERIF, Font.PLAIN, 11), new FontRenderContext(null, true, false))
+                  "0",
+                  new Font(Font.SANS_SERIF, Font.PLAIN, 11),
+                  new FontRenderContext(null, true, false))
               .getBounds();
     } catch (RuntimeException | InternalError | LinkageError e) {
       throw new InvalidInputException(

@@ -86,6 +86,19 @@ public final class ReportFiles {
     return element == null || element.isJsonNull() ? null : element.getAsString();
   }
 
+  /** Returns a member that is a whole number. */
+  static int whole(JsonObject json, String name) {
+    return whole(member(json, name), "'" + name + "'");
+  }
+
+  private static int whole(JsonElement element, String what) {
+    try {
+      return Integer.parseInt(element.getAsString()); // Which getAsInt does not: it cuts 0.5 to 0.
+    } catch (NumberFormatException e) {
+      throw new JsonParseException(what + " is " + element + ", not a whole number", e);
+    }
+  }
+
   /** Returns a number that is finite. */
   static double number(JsonElement element, String what) {
     double number = element.getAsDouble();
@@ -95,10 +108,12 @@ public final class ReportFiles {
     return number;
   }
 
-  /** Returns a member that is a list of experts. */
-  static List<Integer> experts(JsonObject json, String name) {
+  /** Returns a member that is a list of experts or layers. */
+  static List<Integer> numbers(JsonObject json, String name) {
     List<Integer> experts = new ArrayList<>();
-    member(json, name).getAsJsonArray().forEach(element -> experts.add(element.getAsInt()));
+    member(json, name)
+        .getAsJsonArray()
+        .forEach(element -> experts.add(whole(element, "a number in '" + name + "'")));
     return experts;
   }
 
