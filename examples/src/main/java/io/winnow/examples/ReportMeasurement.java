@@ -158,7 +158,7 @@ final class ReportMeasurement {
       int most = layer.numExperts();
       int step = groups * (1 + (most - layer.routing().topK()) / groups / MOST_POINTS);
       TreeSet<Integer> numbers = new TreeSet<>();
-      for (int r = most; r >= layer.routing().topK() && r >= groups; r -= step) {
+      for (int r = most; r >= layer.routing().topK(); r -= step) {
         // Where groups must stay equally large, fewer than the wanted number may be impossible.
         if (r != wanted && (groups == 1 || r >= wanted)) {
           numbers.add(r);

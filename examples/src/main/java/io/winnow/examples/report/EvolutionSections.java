@@ -173,11 +173,10 @@ final class EvolutionSections {
             "Heat map of %s of %s, %s; the table tells the greatest elements.",
             name, result.name(), where),
         new HeatMap(
-            String.format(
-                "%s, %s (%s to %s %%)", name, where, Text.decimal(-end), Text.decimal(end)),
+            name + ", " + where,
             "remaining expert",
             Text.numbers(matrix.length),
-            "original expert (cells: %)",
+            "original expert (cells: %, up to ±" + Text.decimal(end) + ")",
             Text.numbers(matrix[0].length),
             percent,
             -end,

@@ -20,7 +20,7 @@ import org.knowm.xchart.internal.chartpart.Chart;
  * @param least the number of the first colour
  * @param most the number of the last colour, greater than {@code least}
  * @param signed whether the colours part at 0, halfway between {@code least} and {@code most}
- * @param written whether cells carry their number, rounded, where there is room
+ * @param written whether cells carry their number, in whole, where there is room
  */
 record HeatMap(
     String title,
@@ -37,13 +37,17 @@ record HeatMap(
   private static final int MARGINS = 84;
   private static final int LEAST_PLOT = 90;
   private static final int MOST_PLOT = 300;
-  private static final int MOST_WRITTEN = 10;
+  private static final int LEAST_WRITTEN_WIDTH = 26;
+  private static final int LEAST_WRITTEN_HEIGHT = 14;
+  private static final int SHADES = 24;
   private static final int MOST_LABELS = 16;
 
   @Override
   public Chart<?, ?> draw(Theme theme) {
     int cell = Math.max(1, (WIDTH - MARGINS) / columns.size());
     int plot = Math.max(LEAST_PLOT, Math.min(MOST_PLOT, cell * rows.size()));
+    boolean numbers =
+        written && cell >= LEAST_WRITTEN_WIDTH && plot / rows.size() >= LEAST_WRITTEN_HEIGHT;
     HeatMapChart chart =
         new HeatMapChartBuilder()
             .width(WIDTH)
@@ -58,7 +62,7 @@ record HeatMap(
         .setRangeColors(signed ? theme.signed() : theme.amounts())
         .setMin(least)
         .setMax(most)
-        .setShowValue(written && columns.size() <= MOST_WRITTEN)
+        .setShowValue(numbers)
         // Whole numbers look the same in every locale, which XChart does not ask for here.
         .setHeatMapValueDecimalPattern("0")
         .setValueFont(new Font(Font.SANS_SERIF, Font.PLAIN, 10))
@@ -70,8 +74,7 @@ record HeatMap(
     for (int row = 0; row < rows.size(); row++) {
       for (int column = 0; column < columns.size(); column++) {
         if (!Double.isNaN(values[row][column])) {
-          // Adding 0 makes -0 to 0.
-          double value = written ? Math.rint(values[row][column]) + 0.0 : values[row][column];
+          double value = numbers ? unsignedZero(values[row][column]) : shade(values[row][column]);
           cells.add(new Number[] {column, rows.size() - 1 - row, value});
         }
       }
@@ -80,6 +83,17 @@ record HeatMap(
     Collections.reverse(upwards);
     chart.addSeries(title, sparse(columns), upwards, cells);
     return chart;
+  }
+
+  /** Keeps a small negative number from being written as -0. */
+  private static double unsignedZero(double value) {
+    return Math.abs(value) < 0.5 ? 0 : value;
+  }
+
+  /** Nobody tells more shades apart, and with fewer the file is smaller. */
+  private double shade(double value) {
+    double step = (most - least) / SHADES;
+    return least + step * Math.rint((value - least) / step);
   }
 
   /** Leaves out labels where they would lie on each other. */

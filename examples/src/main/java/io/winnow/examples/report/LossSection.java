@@ -119,16 +119,16 @@ final class LossSection {
       }
     }
     return new HeatMap(
-        title + " (0 to " + Text.decimal(most) + " %)",
+        title,
         "layer",
         layers,
-        "experts retained (cells: loss, % of the norm)",
+        "experts retained (cells: loss, % of norm, 0 to " + Text.decimal(most) + ")",
         curves.retained().stream().map(String::valueOf).toList(),
         values,
         0,
         most == 0 ? 1 : most,
         false,
-        values.length <= 2 * MOST_LINES);
+        true);
   }
 
   private static Section.Table table(Curves curves) {

@@ -63,8 +63,6 @@ final class PairsSection {
         shares[one][other] = one == other ? Double.NaN : 100 * counts.share(one, other);
       }
     }
-    String title =
-        String.format("Layer %d, %s (0 to %s)", layer, Text.shorten(text), Text.percent(most));
     return new Figure(
         "pairs-" + Text.slug(text) + "-layer-" + layer,
         "Heat map: share of the tokens of "
@@ -74,10 +72,10 @@ final class PairsSection {
             + ". "
             + mostFrequent(counts),
         new HeatMap(
-            title,
+            "Layer " + layer + ", " + Text.shorten(text),
             "expert",
             Text.numbers(n),
-            "expert (cells: % of tokens)",
+            "expert (cells: % of tokens, 0 to " + Text.decimal(100 * most) + ")",
             Text.numbers(n),
             shares,
             0,

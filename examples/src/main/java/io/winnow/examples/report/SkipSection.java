@@ -48,7 +48,7 @@ final class SkipSection {
             + rates.name()
             + "; the table has the numbers.",
         new BarChart(
-            "Thresholds of " + Text.shorten(rates.name()),
+            "Thresholds: " + Text.shorten(rates.name()),
             "layer",
             layers,
             "experts skipped, %",

@@ -9,6 +9,8 @@ import io.winnow.core.RoutingDecision;
 import io.winnow.pruning.evolve.Individual;
 import io.winnow.skipping.BetaSkipPolicy;
 import io.winnow.skipping.SkipStatistics;
+import java.awt.Font;
+import java.awt.font.FontRenderContext;
 import java.awt.image.BufferedImage;
 import java.awt.image.IndexColorModel;
 import java.io.ByteArrayInputStream;
@@ -158,13 +160,23 @@ class ReportTest {
         .allSatisfy(
             figure -> {
               Chart<?, ?> chart = figure.drawing().draw(Theme.LIGHT);
-              assertThat(chart.getTitle()).isNotBlank().hasSizeLessThan(60);
-              assertThat(chart.getXAxisTitle()).isNotBlank();
-              assertThat(chart.getYAxisTitle()).isNotBlank();
               assertThat(chart.getWidth()).isEqualTo(Drawing.WIDTH);
               assertThat(figure.alt()).isNotBlank();
+              assertFits(chart.getTitle(), Font.BOLD, 12, Drawing.WIDTH - 10);
+              assertFits(chart.getXAxisTitle(), Font.PLAIN, 11, Drawing.WIDTH - 60);
+              assertFits(chart.getYAxisTitle(), Font.PLAIN, 11, chart.getHeight() - 40);
             });
     assertThat(figures(report).stream().map(Figure::name)).doesNotHaveDuplicates();
+  }
+
+  private static void assertFits(String text, int style, int size, int pixels) {
+    assertThat(text).isNotBlank();
+    assertThat(
+            new Font(Font.SANS_SERIF, style, size)
+                .getStringBounds(text, new FontRenderContext(null, true, false))
+                .getWidth())
+        .as(text)
+        .isLessThan(pixels);
   }
 
   @ParameterizedTest
@@ -210,6 +222,31 @@ class ReportTest {
     assertThat(figures(everything(32, 8)).stream().map(Figure::name))
         .filteredOn(name -> name.startsWith("pairs-code"))
         .hasSize(8);
+  }
+
+  @Test
+  void smallNumbersAreTellableApartWhereCellsAreTooManyToWriteThemIn() {
+    double[][] values = new double[64][64];
+    values[0][1] = 0.4;
+    HeatMap map =
+        new HeatMap(
+            "small",
+            "row",
+            Text.numbers(64),
+            "column",
+            Text.numbers(64),
+            values,
+            0,
+            0.4,
+            false,
+            true);
+    BufferedImage image = read(new Figure("small", "small", map).png(Theme.LIGHT));
+    int strongest = Theme.LIGHT.amounts()[1].getRGB();
+    int[] pixels =
+        image.getRGB(0, 0, image.getWidth(), image.getHeight(), null, 0, image.getWidth());
+    assertThat(Arrays.stream(pixels).filter(pixel -> pixel == strongest).count())
+        .as("pixels of the one cell")
+        .isBetween(20L, 200L);
   }
 
   @Test
