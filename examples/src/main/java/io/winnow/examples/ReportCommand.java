@@ -5,6 +5,7 @@ import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
+import io.winnow.core.Routing;
 import io.winnow.examples.report.Comparison;
 import io.winnow.examples.report.EvolutionResult;
 import io.winnow.examples.report.PruningResult;
@@ -12,10 +13,12 @@ import io.winnow.examples.report.Report;
 import io.winnow.examples.report.ReportFiles;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.IntSummaryStatistics;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
@@ -180,7 +183,7 @@ final class ReportCommand implements Callable<Integer> {
         try {
           report.addSkipRates(measurement.skipRates(name, texts));
         } catch (InvalidInputException e) {
-          System.err.println("Without skip rates: " + e.getMessage());
+          report.addFact("Skipping", "not measured: " + e.getMessage());
           break; // The model is the reason, not the text.
         }
       }
@@ -208,20 +211,48 @@ final class ReportCommand implements Callable<Integer> {
     return distinct;
   }
 
+  /** Returns half of the experts, or the next number above that the routing can have. */
   private static int half(MoeModel moe) {
-    MoeLayerView first = moe.moeLayers().get(0);
-    int groups = first.routing().groups();
-    return Math.max(first.routing().topK(), first.numExperts() / 2 / groups * groups);
+    Routing routing = moe.moeLayers().get(0).routing();
+    int experts = experts(moe).getMin();
+    int groups = routing.groups();
+    int least = Math.max(routing.topK(), experts / 2);
+    for (int retained = (least + groups - 1) / groups * groups; ; retained += groups) {
+      if (retained >= experts || canRetain(routing, experts, retained)) {
+        return Math.min(retained, experts);
+      }
+    }
+  }
+
+  private static boolean canRetain(Routing routing, int experts, int retained) {
+    int size = experts / routing.groups();
+    try {
+      routing.retain(
+          IntStream.range(0, experts)
+              .filter(expert -> expert % size < retained / routing.groups())
+              .toArray());
+      return true;
+    } catch (InvalidInputException e) {
+      return false; // Such as groups scored by their best two, of which one expert would be left.
+    }
+  }
+
+  private static IntSummaryStatistics experts(MoeModel moe) {
+    return moe.moeLayers().stream().mapToInt(MoeLayerView::numExperts).summaryStatistics();
   }
 
   private static void facts(MoeModel moe, Report.Builder report) {
-    MoeLayerView first = moe.moeLayers().get(0);
+    IntSummaryStatistics experts = experts(moe);
+    String each =
+        experts.getMin() == experts.getMax()
+            ? String.valueOf(experts.getMin())
+            : experts.getMin() + " to " + experts.getMax();
     report
         .addFact(
             "Experts",
             String.format(
-                "%d in each of %d layers, of which a token selects %d",
-                first.numExperts(), moe.moeLayers().size(), first.routing().topK()))
+                "%s in each of %d layers, of which a token selects %d",
+                each, experts.getCount(), moe.moeLayers().get(0).routing().topK()))
         .addFact("Checkpoint", moe.sourceDigest().orElse("of unknown digest"));
   }
 }

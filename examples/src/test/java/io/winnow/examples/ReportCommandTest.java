@@ -7,6 +7,7 @@ import com.google.gson.JsonObject;
 import io.winnow.core.Calibration;
 import io.winnow.core.Fixtures;
 import io.winnow.core.MoeModel;
+import io.winnow.core.TokenSequences;
 import io.winnow.core.decoder.MoeModels;
 import io.winnow.examples.report.PruningResult;
 import io.winnow.pruning.ExpertPruner;
@@ -242,6 +243,28 @@ class ReportCommandTest {
             }
           });
     }
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "llama4, selects one expert, ",
+    "phimoe, not measured, pairs",
+    "deepseek_v3, , skipping",
+  })
+  void familiesThatCannotBeSkippedOrArePrunedInGroupsAreReportedToo(
+      String family, String note, String section) throws Exception {
+    long[][] ids = new long[2][24];
+    for (int i = 0; i < 48; i++) {
+      ids[i / 24][i % 24] = 7 * i % 61;
+    }
+    Path text = Cli.writeIds(folder.resolve(family + ".safetensors"), TokenSequences.of(ids));
+    Path target = folder.resolve("report-" + family);
+    Cli.succeed("report", "--model", Fixtures.golden(family), "--calib", text, "--out", target);
+    String page = Files.readString(target.resolve("report.html"));
+    assertThat(page).contains("<section id=\"kept\">", "<section id=\"loss\">");
+    assertThat(page.contains("<dt>Skipping</dt>")).isEqualTo(note != null);
+    assertThat(page).contains(note == null ? "" : note);
+    assertThat(page).contains(section == null ? "" : "<section id=\"" + section + "\">");
   }
 
   private static long[] tokens(int sequence) {

@@ -109,19 +109,26 @@ final class EvolutionSections {
     return String.format(Locale.ROOT, "%.4f", fitness);
   }
 
-  static Optional<Section> matrices(List<EvolutionResult> results) {
+  static Optional<Section> matrices(List<EvolutionResult> results, ShownLayers layers) {
     if (results.isEmpty()) {
       return Optional.empty();
     }
     List<Figure> figures = new ArrayList<>();
     List<Section.Table> tables = new ArrayList<>();
+    List<String> notes = new ArrayList<>();
     for (EvolutionResult result : results) {
+      List<Integer> groups = layersOrGroups(result);
+      ShownLayers shown = isByLayer(result) ? layers : new ShownLayers(List.of());
+      notes.addAll(shown.note(groups));
       List<List<String>> rows = new ArrayList<>();
       for (int group = 0; group < result.best().groups().size(); group++) {
         ExpertMerge merge = result.best().groups().get(group);
         String where = where(result, group);
-        figures.add(matrix(result, group, where, "W_RM", merge.routerMapping()));
-        figures.add(matrix(result, group, where, "W_EM", merge.expertMerging()));
+        if (shown.of(groups).contains(groups.get(group))) {
+          String title = where + (results.size() > 1 ? ", " + Text.shorten(result.name(), 14) : "");
+          figures.add(matrix(result, group, title, "W_RM", merge.routerMapping()));
+          figures.add(matrix(result, group, title, "W_EM", merge.expertMerging()));
+        }
         for (int row = 0; row < merge.retained(); row++) {
           rows.add(
               List.of(
@@ -137,29 +144,36 @@ final class EvolutionSections {
               List.of("layers", "expert", "greatest in W_RM", "greatest in W_EM"),
               rows));
     }
+    List<String> what = new ArrayList<>();
+    what.add(
+        "Rows are the experts that remain, columns the original ones; cells in percent. W_RM says"
+            + " how much of an original expert's score counts for the new one, W_EM how much of its"
+            + " weights goes into it. A row with a single 100 is an expert that stays as it was.");
+    notes.stream().distinct().forEach(what::add);
     return Optional.of(
-        new Section(
-            "matrices",
-            "How experts merge: W_RM and W_EM",
-            List.of(
-                "Rows are the experts that remain, columns the original ones; cells in percent."
-                    + " W_RM says how much of an original expert's score counts for the new one,"
-                    + " W_EM how much of its weights goes into it. A row with a single 100 is an"
-                    + " expert that stays as it was."),
-            figures,
-            tables));
+        new Section("matrices", "How experts merge: W_RM and W_EM", what, figures, tables));
   }
 
-  /** Groups are by depth; as many as layers are one each. */
+  private static boolean isByLayer(EvolutionResult result) {
+    return result.best().groups().size() == result.layers().size();
+  }
+
+  /** Returns the layers, or where they share a choice in groups by depth, the groups from 1. */
+  private static List<Integer> layersOrGroups(EvolutionResult result) {
+    return isByLayer(result)
+        ? result.layers()
+        : IntStream.rangeClosed(1, result.best().groups().size()).boxed().toList();
+  }
+
   private static String where(EvolutionResult result, int group) {
-    int groups = result.best().groups().size();
-    return groups == result.layers().size()
-        ? "layer " + result.layers().get(group)
-        : String.format("group %d of %d", group + 1, groups);
+    int number = layersOrGroups(result).get(group);
+    return isByLayer(result)
+        ? "layer " + number
+        : String.format("group %d of %d", number, result.best().groups().size());
   }
 
   private static Figure matrix(
-      EvolutionResult result, int group, String where, String name, double[][] matrix) {
+      EvolutionResult result, int group, String title, String name, double[][] matrix) {
     double[][] percent = new double[matrix.length][];
     for (int row = 0; row < matrix.length; row++) {
       percent[row] = Arrays.stream(matrix[row]).map(element -> 100 * element).toArray();
@@ -171,9 +185,9 @@ final class EvolutionSections {
         String.format("%s-%s-group-%d", Text.slug(name), Text.slug(result.name()), group + 1),
         String.format(
             "Heat map of %s of %s, %s; the table tells the greatest elements.",
-            name, result.name(), where),
+            name, result.name(), where(result, group)),
         new HeatMap(
-            name + ", " + where,
+            name + ", " + title,
             "remaining expert",
             Text.numbers(matrix.length),
             "original expert (cells: %, up to ±" + Text.decimal(end) + ")",

@@ -13,7 +13,9 @@ import java.util.stream.IntStream;
 final class PairsSection {
   private PairsSection() {}
 
-  static Optional<Section> of(List<ExpertPairs> texts, ShownLayers layers) {
+  static Optional<Section> of(List<ExpertPairs> counted, ShownLayers layers) {
+    // Where every token selects one expert there are none.
+    List<ExpertPairs> texts = counted.stream().filter(text -> most(text) > 0).toList();
     if (texts.isEmpty()) {
       return Optional.empty();
     }
@@ -38,6 +40,10 @@ final class PairsSection {
             + " tokens, cells in strong colours are experts that work as a pair.");
     what.addAll(layers.note(all));
     return Optional.of(new Section("pairs", "Experts chosen together", what, figures, tables));
+  }
+
+  private static double most(ExpertPairs text) {
+    return text.layers().values().stream().mapToDouble(PairsSection::most).max().orElse(0);
   }
 
   private static double most(ExpertPairs.Layer counts) {
@@ -79,7 +85,7 @@ final class PairsSection {
             Text.numbers(n),
             shares,
             0,
-            most == 0 ? 1 : 100 * most,
+            100 * most,
             false,
             true));
   }

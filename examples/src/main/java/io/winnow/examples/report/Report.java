@@ -199,7 +199,7 @@ public final class Report {
                   PairsSection.of(pairs, shown),
                   SkipSection.of(skipping),
                   EvolutionSections.curves(evolution),
-                  EvolutionSections.matrices(evolution))
+                  EvolutionSections.matrices(evolution, shown))
               .flatMap(Optional::stream)
               .toList();
       if (sections.isEmpty()) {

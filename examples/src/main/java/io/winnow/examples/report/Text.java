@@ -15,11 +15,16 @@ final class Text {
 
   /** Returns a name that fits into a chart: of a long one its beginning and its end. */
   static String shorten(String name) {
-    if (name.codePointCount(0, name.length()) <= MOST_LETTERS) {
+    return shorten(name, MOST_LETTERS);
+  }
+
+  /** Returns the beginning and the end of a name that has more letters. */
+  static String shorten(String name, int most) {
+    int[] letters = name.codePoints().toArray();
+    if (letters.length <= most) {
       return name;
     }
-    int[] letters = name.codePoints().toArray();
-    int half = (MOST_LETTERS - 1) / 2;
+    int half = (most - 1) / 2;
     return new String(letters, 0, half) + "…" + new String(letters, letters.length - half, half);
   }
 

@@ -222,6 +222,13 @@ class ReportTest {
     assertThat(figures(everything(32, 8)).stream().map(Figure::name))
         .filteredOn(name -> name.startsWith("pairs-code"))
         .hasSize(8);
+    Report searches =
+        Report.builder("x").addEvolution(evolution(32, 32)).addEvolution(evolution(32, 4)).build();
+    assertThat(figures(searches).stream().map(Figure::name))
+        .filteredOn(name -> name.startsWith("w-em"))
+        .hasSize(8 + 4)
+        .contains("w-em-evolve-group-32", "w-em-evolve-group-4", "w-em-evolve-group-1-2");
+    assertThat(section(searches, "matrices").what()).anyMatch(text -> text.contains("8 of 32"));
   }
 
   @Test
