@@ -45,6 +45,7 @@ import picocli.CommandLine.Command;
       ForwardCommand.class,
       GenerateCommand.class,
       CalibrateSkipCommand.class,
+      ReportCommand.class,
       BenchCommand.class
     })
 public final class Winnow implements Callable<Integer> {
