@@ -145,14 +145,13 @@ final class Comparison {
       throw new InvalidInputException(
           "--out: " + out + " holds more rows than this comparison has; remove it");
     }
+    List<JsonObject> rows = new ArrayList<>(finished);
     ConsoleProgress progress = new ConsoleProgress();
     progress.reset("Comparing", choices.size());
-    List<JsonObject> rows = new ArrayList<>();
-    for (Choice choice : choices) {
-      JsonObject row = rows.size() < finished.size() ? finished.get(rows.size()) : measure(choice);
-      if (rows.size() >= finished.size()) {
-        journal.append(row);
-      }
+    progress.increment(rows.size());
+    for (Choice choice : choices.subList(rows.size(), choices.size())) {
+      JsonObject row = measure(choice);
+      journal.append(row);
       rows.add(row);
       progress.increment(1);
     }
