@@ -42,6 +42,7 @@ import picocli.CommandLine.Command;
       FineTuneCommand.class,
       WorkerCommand.class,
       EvaluateCommand.class,
+      CompareCommand.class,
       ForwardCommand.class,
       GenerateCommand.class,
       CalibrateSkipCommand.class,

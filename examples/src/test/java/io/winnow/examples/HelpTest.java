@@ -10,7 +10,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** {@code --help} and {@code --version}. */
 class HelpTest {
   private static final String COMMANDS =
-      ",demo,inspect,calibrate,prune,apply,evolve,finetune,worker,evaluate,forward,generate,report,bench,bench search,"
+      ",demo,inspect,calibrate,prune,apply,evolve,finetune,worker,evaluate,compare,forward,generate,report,bench,bench search,"
           + "bench many-experts,bench prune-stream";
 
   private static Object[] args(String command, String option) {
@@ -51,6 +51,7 @@ class HelpTest {
         "finetune",
         "worker",
         "evaluate",
+        "compare",
         "forward",
         "generate",
         "report",
