@@ -185,18 +185,75 @@ final class BenchCommand implements Callable<Integer> {
   }
 
   @Command(
-      name = "decode",
+      name = "prefill",
       mixinStandardHelpOptions = true,
-      description = "Prefill and decoding of random prompts, with and without skipping.",
+      description =
+          "The first new token of random prompts, beside the matrix products alone, and beside"
+              + " Transformers.",
       footer = {
         "",
         "Example:",
         "  winnow bench checkpoint --out random-mixtral",
-        "  winnow bench decode --model random-mixtral --dtype bfloat16 --prompt-tokens 64 --tokens 64"
+        "  winnow bench prefill --model random-mixtral --python .venv/bin/python"
+      })
+  Integer prefill(
+      @Mixin ModelOptions model,
+      @Mixin BaselineOptions baselines,
+      @Option(
+              names = "--prompt-tokens",
+              paramLabel = "N",
+              defaultValue = "256",
+              description = "tokens of each prompt (default: ${DEFAULT-VALUE})")
+          int promptTokens,
+      @Option(
+              names = "--batch",
+              paramLabel = "B",
+              defaultValue = "8",
+              description = "prompts at a time (default: ${DEFAULT-VALUE})")
+          int batch,
+      @Option(
+              names = "--repeat",
+              paramLabel = "R",
+              defaultValue = "5",
+              description = "rounds; the median counts (default: ${DEFAULT-VALUE})")
+          int repeat,
+      @Option(names = "--json", paramLabel = "FILE", description = "result to write as JSON")
+          @Nullable Path json)
+      throws Exception {
+    if (promptTokens < 1 || batch < 1 || repeat < 1) {
+      throw new InvalidInputException("--prompt-tokens, --batch and --repeat must be at least 1");
+    }
+    baselines.applyThreads();
+    Outputs.requireFile("--json", json);
+    model.check();
+    try (Model loaded = model.load();
+        TransformersBaseline baseline = baselines.start(model)) {
+      PrefillBenchmark.Result result =
+          new PrefillBenchmark(model.folder(), loaded, baseline, batch, promptTokens, repeat).run();
+      System.out.print(result.table());
+      if (json != null) {
+        Json.write(json, result.toJson());
+      }
+    }
+    return 0;
+  }
+
+  @Command(
+      name = "decode",
+      mixinStandardHelpOptions = true,
+      description =
+          "Decoding behind random prompts, with and without skipping, beside its matrix products"
+              + " and the reading of its weights alone, and beside Transformers.",
+      footer = {
+        "",
+        "Example:",
+        "  winnow bench checkpoint --out random-mixtral",
+        "  winnow bench decode --model random-mixtral --dtype bfloat16 --threads 1"
       })
   Integer decode(
       @Mixin ModelOptions model,
       @Mixin SkipOptions skip,
+      @Mixin BaselineOptions baselines,
       @Option(
               names = "--prompt-tokens",
               paramLabel = "N",
@@ -216,11 +273,6 @@ final class BenchCommand implements Callable<Integer> {
               description = "sequences at a time (default: ${DEFAULT-VALUE})")
           int batch,
       @Option(
-              names = "--threads",
-              paramLabel = "T",
-              description = "threads of the engine (default: all cores)")
-          @Nullable Integer threads,
-      @Option(
               names = "--repeat",
               paramLabel = "R",
               defaultValue = "5",
@@ -233,19 +285,22 @@ final class BenchCommand implements Callable<Integer> {
       throw new InvalidInputException(
           "--prompt-tokens, --batch and --repeat must be at least 1, --tokens at least 2");
     }
-    if (threads != null) {
-      if (threads < 1) {
-        throw new InvalidInputException("--threads is " + threads + "; use at least 1");
-      }
-      System.setProperty("ai.djl.pytorch.num_threads", threads.toString());
-    }
+    baselines.applyThreads();
     Outputs.requireFile("--json", json);
     SkipPolicy policy = skip.policy();
     model.check();
-    try (Model loaded = model.load()) {
+    try (Model loaded = model.load();
+        TransformersBaseline baseline = baselines.start(model)) {
       DecodeBenchmark.Result result =
           new DecodeBenchmark(
-                  loaded, skip.isGiven() ? policy : null, batch, promptTokens, tokens, repeat)
+                  model.folder(),
+                  loaded,
+                  skip.isGiven() ? policy : null,
+                  baseline,
+                  batch,
+                  promptTokens,
+                  tokens,
+                  repeat)
               .run();
       System.out.print(result.table());
       if (json != null) {
