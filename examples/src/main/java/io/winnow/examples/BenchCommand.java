@@ -311,6 +311,56 @@ final class BenchCommand implements Callable<Integer> {
   }
 
   @Command(
+      name = "load",
+      mixinStandardHelpOptions = true,
+      description =
+          "From the start of a process to the first token of a checkpoint, beside loading alone,"
+              + " reading the bytes alone, and Transformers.",
+      footer = {
+        "",
+        "Example: 2 GB, with the tokenizer of the small model:",
+        "  winnow bench checkpoint --out two --layers 11 \\",
+        "      --tokenizer examples/demo/tiny-mixtral",
+        "  winnow bench load --model two --dtype bfloat16 --python .venv/bin/python"
+      })
+  Integer load(
+      @Mixin ModelOptions model,
+      @Mixin BaselineOptions baselines,
+      @Option(
+              names = "--repeat",
+              paramLabel = "R",
+              defaultValue = "5",
+              description = "rounds; the median counts (default: ${DEFAULT-VALUE})")
+          int repeat,
+      @Option(names = "--json", paramLabel = "FILE", description = "result to write as JSON")
+          @Nullable Path json)
+      throws Exception {
+    if (repeat < 1) {
+      throw new InvalidInputException("--repeat is " + repeat + "; use at least 1");
+    }
+    baselines.applyThreads();
+    Outputs.requireFile("--json", json);
+    model.check();
+    Path home = baselines.home();
+    Path python = baselines.python();
+    int threads = baselines.threads();
+    LoadBenchmark.Result result =
+        new LoadBenchmark(
+                model.folder(),
+                model::load,
+                LoadBenchmark.winnow(home, model),
+                python == null ? null : LoadBenchmark.transformers(python, home, model, threads),
+                threads,
+                repeat)
+            .run();
+    System.out.print(result.table());
+    if (json != null) {
+      Json.write(json, result.toJson());
+    }
+    return 0;
+  }
+
+  @Command(
       name = "merge",
       mixinStandardHelpOptions = true,
       description =
@@ -470,7 +520,12 @@ final class BenchCommand implements Callable<Integer> {
               paramLabel = "MB",
               defaultValue = "1000000",
               description = "megabytes of a file at most (default: one file)")
-          int shardMegabytes)
+          int shardMegabytes,
+      @Option(
+              names = "--tokenizer",
+              paramLabel = "DIR",
+              description = "folder whose tokenizer.json is copied, for commands that take text")
+          @Nullable Path tokenizer)
       throws Exception {
     if (stored != TensorType.BF16 && stored != TensorType.F32) {
       throw new InvalidInputException("--stored is " + stored + "; choose BF16 or F32");
@@ -479,8 +534,14 @@ final class BenchCommand implements Callable<Integer> {
     if (shardMegabytes < 1) {
       throw new InvalidInputException("--shard-mb is " + shardMegabytes + "; use at least 1");
     }
+    if (tokenizer != null && !Files.isRegularFile(tokenizer.resolve("tokenizer.json"))) {
+      throw new InvalidInputException("--tokenizer: there is no tokenizer.json in " + tokenizer);
+    }
     new RandomCheckpoint(layers, hidden, intermediate, experts, vocabulary, stored)
         .write(out, 1_000_000L * shardMegabytes);
+    if (tokenizer != null) {
+      Files.copy(tokenizer.resolve("tokenizer.json"), out.resolve("tokenizer.json"));
+    }
     System.out.println("Written to " + out);
     return 0;
   }
