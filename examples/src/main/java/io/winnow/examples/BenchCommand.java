@@ -361,6 +361,60 @@ final class BenchCommand implements Callable<Integer> {
   }
 
   @Command(
+      name = "operations",
+      mixinStandardHelpOptions = true,
+      description =
+          "The small operations by JMH: routing, the loss of a subset, a decode step, drawing a"
+              + " token.",
+      footer = {
+        "",
+        "Example:",
+        "  winnow bench operations --model examples/demo/tiny-mixtral --threads 1"
+      })
+  Integer operations(
+      @Option(names = "--model", required = true, paramLabel = "DIR", description = "the model")
+          Path model,
+      @Option(
+              names = "--threads",
+              defaultValue = "1",
+              description = "threads of the engine (default: ${DEFAULT-VALUE})")
+          int threads,
+      @Option(
+              names = "--forks",
+              defaultValue = "2",
+              description =
+                  "processes of each operation; 0 measures in this one (default:"
+                      + " ${DEFAULT-VALUE})")
+          int forks,
+      @Option(
+              names = "--iterations",
+              defaultValue = "3",
+              description = "iterations, and as many to warm up (default: ${DEFAULT-VALUE})")
+          int iterations,
+      @Option(
+              names = "--milliseconds",
+              defaultValue = "1000",
+              description = "time of an iteration (default: ${DEFAULT-VALUE})")
+          long milliseconds,
+      @Option(names = "--json", paramLabel = "FILE", description = "result to write as JSON")
+          @Nullable Path json)
+      throws Exception {
+    if (threads < 1 || forks < 0 || iterations < 1 || milliseconds < 1) {
+      throw new InvalidInputException(
+          "--threads, --iterations and --milliseconds must be at least 1, --forks at least 0");
+    }
+    Outputs.requireFile("--json", json);
+    var unused = ModelLimits.of(model);
+    OperationsBenchmark.Figures figures =
+        OperationsBenchmark.run(model, threads, forks, iterations, milliseconds);
+    System.out.print(figures.table());
+    if (json != null) {
+      Json.write(json, figures.toJson());
+    }
+    return 0;
+  }
+
+  @Command(
       name = "merge",
       mixinStandardHelpOptions = true,
       description =

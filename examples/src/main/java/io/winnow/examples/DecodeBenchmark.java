@@ -128,8 +128,9 @@ final class DecodeBenchmark {
             (long) batch * (tokens - 1),
             full.stream().map(Times::decode).toList(),
             others,
-            floor.measure(step).times(tokens - 1),
-            baseline == null ? null : (tokens - 1) * baseline.products(step));
+            floor.measure(step),
+            baseline == null ? null : baseline.products(step),
+            tokens - 1);
     return new Result(
         this,
         full,

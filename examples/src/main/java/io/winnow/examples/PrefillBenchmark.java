@@ -101,7 +101,8 @@ final class PrefillBenchmark {
             ours,
             others,
             floor.measure(products),
-            baseline == null ? null : baseline.products(products)));
+            baseline == null ? null : baseline.products(products),
+            1));
   }
 
   private double once() {

@@ -7,7 +7,6 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import com.google.common.base.Stopwatch;
-import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.RouterHook;
 import io.winnow.core.RoutingDecision;
@@ -24,6 +23,7 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What a pass of a model cannot do without, however it is written: its matrix products, with the
@@ -56,12 +56,6 @@ final class SpeedFloor implements RouterHook {
     checkpoint = Checkpoint.open(folder);
     device = model.getNDManager().getDevice();
     type = model.getDataType();
-    if (checkpoint.tensors().keySet().stream().noneMatch(name -> EXPERT.matcher(name).matches())) {
-      throw new InvalidInputException(
-          "The matrix products' time is known of models whose experts have tensors of their own, but "
-              + folder
-              + " keeps those of all experts together; use another model");
-    }
   }
 
   @Override
@@ -72,11 +66,15 @@ final class SpeedFloor implements RouterHook {
   }
 
   /**
-   * Returns the products of the last pass.
+   * Returns the products of the last pass; none where the experts of a layer have no tensors of
+   * their own, whose products are not known then.
    *
    * @param sequences whose last tokens have logits
    */
   List<Product> products(long sequences) {
+    if (checkpoint.tensors().keySet().stream().noneMatch(name -> EXPERT.matcher(name).matches())) {
+      return List.of();
+    }
     Map<Integer, List<TensorInfo>> layers = new TreeMap<>();
     for (TensorInfo tensor : new TreeMap<>(checkpoint.tensors()).values()) {
       Matcher name = LAYER.matcher(tensor.name());
@@ -131,8 +129,11 @@ final class SpeedFloor implements RouterHook {
     return List.copyOf(products.values());
   }
 
-  /** Measures products; best of some runs. */
-  Seconds measure(List<Product> products) {
+  /** Measures products; best of some runs. Null where there is none. */
+  @Nullable Seconds measure(List<Product> products) {
+    if (products.isEmpty()) {
+      return null;
+    }
     double best = Double.MAX_VALUE;
     try (MatrixProducts arrays = new MatrixProducts(device, type, products)) {
       for (int i = 0; i <= RUNS; i++) {
@@ -167,11 +168,6 @@ final class SpeedFloor implements RouterHook {
    * @param bytesPerSecond at which a sum of numbers in memory reads them
    */
   record Seconds(double products, long activeBytes, double bytesPerSecond) {
-    /** The same for several passes. */
-    Seconds times(int passes) {
-      return new Seconds(passes * products, passes * activeBytes, bytesPerSecond);
-    }
-
     /** The seconds of reading the weights alone. */
     double reading() {
       return activeBytes / bytesPerSecond;

@@ -15,15 +15,17 @@ import org.jspecify.annotations.Nullable;
  * @param tokens of a round
  * @param ours one for each round
  * @param others of each other implementation, as many
- * @param floor of winnow's engine
- * @param othersProducts seconds of the matrix products alone by the others' engine
+ * @param floor of one pass by winnow's engine; null where it is not known
+ * @param othersProducts seconds of the same matrix products alone by the others' engine, if any
+ * @param passes of a round, each of which has the floor
  */
 record SpeedResult(
     long tokens,
     List<Double> ours,
     Map<String, List<Double>> others,
-    SpeedFloor.Seconds floor,
-    @Nullable Double othersProducts) {
+    SpeedFloor.@Nullable Seconds floor,
+    @Nullable Double othersProducts,
+    int passes) {
 
   static double median(List<Double> seconds) {
     return Quantiles.median().compute(seconds);
@@ -54,17 +56,22 @@ record SpeedResult(
                 name,
                 median(seconds),
                 String.format(Locale.ROOT, "%.2f times", median(seconds) / median(ours))));
-    row(table, "matrix products alone", floor.products(), share(floor.products()));
-    if (othersProducts != null) {
-      row(table, "the same by the other's engine", othersProducts, share(othersProducts));
+    if (floor == null) {
+      table.append(
+          String.format("The floor of models with joint tensors of experts is not known%n"));
+    } else {
+      floorRow(table, "matrix products alone", floor.products());
+      if (othersProducts != null) {
+        floorRow(table, "the same by the other's engine", othersProducts);
+      }
+      floorRow(table, "reading their weights alone", floor.reading());
+      table.append(
+          String.format(
+              Locale.ROOT,
+              "weights of a pass %.1f MB, read at %.1f GB/s%n",
+              floor.activeBytes() / 1e6,
+              floor.bytesPerSecond() / 1e9));
     }
-    row(table, "reading their weights alone", floor.reading(), share(floor.reading()));
-    table.append(
-        String.format(
-            Locale.ROOT,
-            "weights %.1f MB, read at %.1f GB/s%n",
-            floor.activeBytes() / 1e6,
-            floor.bytesPerSecond() / 1e9));
     if (!others.isEmpty()) {
       List<Double> pairs = speedUps();
       table.append(
@@ -79,8 +86,13 @@ record SpeedResult(
     return table.toString();
   }
 
-  private String share(double seconds) {
-    return String.format(Locale.ROOT, "%.0f %% of it", 100 * seconds / median(ours));
+  private void floorRow(StringBuilder table, String name, double secondsOfAPass) {
+    String share = String.format(Locale.ROOT, "%.0f %% of it", 100 * share(secondsOfAPass));
+    row(table, name, passes * secondsOfAPass, share);
+  }
+
+  private double share(double secondsOfAPass) {
+    return passes * secondsOfAPass / median(ours);
   }
 
   private void row(StringBuilder table, String name, double seconds, String remark) {
@@ -99,12 +111,15 @@ record SpeedResult(
     others.forEach((name, seconds) -> baselines.add(name, array(seconds)));
     json.add("baseline_seconds", baselines);
     json.addProperty("ratio", others.isEmpty() ? null : median(speedUps()));
-    json.addProperty("matrix_products_seconds", floor.products());
-    json.addProperty("baseline_matrix_products_seconds", othersProducts);
-    json.addProperty("matrix_products_share", floor.products() / median(ours));
-    json.addProperty("active_bytes", floor.activeBytes());
-    json.addProperty("bytes_per_second", floor.bytesPerSecond());
-    json.addProperty("reading_share", floor.reading() / median(ours));
+    json.addProperty("passes", passes);
+    if (floor != null) {
+      json.addProperty("matrix_products_seconds_per_pass", floor.products());
+      json.addProperty("baseline_matrix_products_seconds_per_pass", othersProducts);
+      json.addProperty("matrix_products_share", share(floor.products()));
+      json.addProperty("bytes_per_pass", floor.activeBytes());
+      json.addProperty("bytes_per_second", floor.bytesPerSecond());
+      json.addProperty("reading_share", share(floor.reading()));
+    }
     return json;
   }
 

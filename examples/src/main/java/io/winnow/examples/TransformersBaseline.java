@@ -91,8 +91,11 @@ final class TransformersBaseline implements AutoCloseable {
     return times;
   }
 
-  /** Returns the seconds of matrix products alone. */
-  double products(List<Product> products) {
+  /** Returns the seconds of matrix products alone; null where there is none. */
+  @Nullable Double products(List<Product> products) {
+    if (products.isEmpty()) {
+      return null;
+    }
     JsonArray rows = new JsonArray();
     for (Product product : products) {
       JsonArray row = new JsonArray();
