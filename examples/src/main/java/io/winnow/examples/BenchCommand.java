@@ -226,8 +226,8 @@ final class BenchCommand implements Callable<Integer> {
     baselines.applyThreads();
     Outputs.requireFile("--json", json);
     model.check();
-    try (Model loaded = model.load();
-        TransformersBaseline baseline = baselines.start(model)) {
+    try (TransformersBaseline baseline = baselines.start(model);
+        Model loaded = model.load()) {
       PrefillBenchmark.Result result =
           new PrefillBenchmark(model.folder(), loaded, baseline, batch, promptTokens, repeat).run();
       System.out.print(result.table());
@@ -289,8 +289,8 @@ final class BenchCommand implements Callable<Integer> {
     Outputs.requireFile("--json", json);
     SkipPolicy policy = skip.policy();
     model.check();
-    try (Model loaded = model.load();
-        TransformersBaseline baseline = baselines.start(model)) {
+    try (TransformersBaseline baseline = baselines.start(model);
+        Model loaded = model.load()) {
       DecodeBenchmark.Result result =
           new DecodeBenchmark(
                   model.folder(),

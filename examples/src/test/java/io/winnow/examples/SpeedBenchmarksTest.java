@@ -154,6 +154,21 @@ class SpeedBenchmarksTest {
   }
 
   @Test
+  void aBaselineThatDoesNotStartIsRefusedBeforeTheModelIsLoaded() {
+    for (String home : List.of(HOME, folder.toString())) {
+      Cli.Result result =
+          Cli.run(
+              "bench", "decode", "--model", Cli.MODEL, "--python", "no-such-python", "--home", home);
+      assertThat(result.code()).isEqualTo(Winnow.BAD_INPUT);
+      assertThat(result.complaints())
+          .singleElement()
+          .asString()
+          .contains(home.equals(HOME) ? "cannot start no-such-python" : "transformers_speed.py");
+      assertThat(result.err()).doesNotContain("Loading");
+    }
+  }
+
+  @Test
   void loadMeasuresAWholeProcessBesideLoadingAndReading() throws IOException {
     Cli.Result result =
         Cli.succeed(
@@ -212,7 +227,6 @@ class SpeedBenchmarksTest {
     "prefill, --batch, 0, at least 1",
     "prefill, --threads, 0, at least 1",
     "prefill, --prompt-tokens, 100000, positions",
-    "prefill, --python, no-such-python, cannot start",
     "load, --repeat, 0, at least 1",
     "operations, --iterations, 0, at least 1"
   })
