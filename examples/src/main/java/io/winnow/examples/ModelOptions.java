@@ -37,6 +37,14 @@ final class ModelOptions {
     return model;
   }
 
+  String typeName() {
+    return type;
+  }
+
+  String deviceName() {
+    return device;
+  }
+
   private DataType type() {
     return switch (type) {
       case "float32" -> DataType.FLOAT32;

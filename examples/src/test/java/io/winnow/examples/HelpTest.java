@@ -11,7 +11,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 class HelpTest {
   private static final String COMMANDS =
       ",demo,inspect,calibrate,prune,apply,evolve,finetune,worker,evaluate,compare,forward,generate,report,bench,bench search,"
-          + "bench many-experts,bench prune-stream";
+          + "bench many-experts,bench prune-stream,bench prefill,bench load,bench operations";
 
   private static Object[] args(String command, String option) {
     return (command + " " + option).strip().split(" ");
