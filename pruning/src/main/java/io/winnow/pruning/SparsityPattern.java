@@ -43,8 +43,8 @@ public final class SparsityPattern {
   }
 
   /**
-   * Creates a pattern by which this share of each row's weights, rounded down to whole ones, becomes
-   * zero (unstructured).
+   * Creates a pattern by which this share of each row's weights, rounded down to whole ones,
+   * becomes zero (unstructured).
    *
    * @throws InvalidInputException unless 0 &lt; share &lt; 1
    */
@@ -57,8 +57,8 @@ public final class SparsityPattern {
   }
 
   /**
-   * Reads what {@link #toString} gives: {@code 2:4} (two of four are zero) or a share such as {@code
-   * 0.5}.
+   * Reads what {@link #toString} gives: {@code 2:4} (two of four are zero) or a share such as
+   * {@code 0.5}.
    *
    * @throws InvalidInputException if it is something else
    */

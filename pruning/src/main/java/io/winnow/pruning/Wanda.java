@@ -37,8 +37,8 @@ import org.jspecify.annotations.Nullable;
  * gate and up, the activated product of both for down. One pass of the unchanged model measures all
  * layers; the paper's code instead measures each layer behind the erased ones before it.
  *
- * <p>Immutable and thread-safe; it starts no thread and leaves the model as it is. An interrupt ends
- * a run with a {@link java.util.concurrent.CancellationException}.
+ * <p>Immutable and thread-safe; it starts no thread and leaves the model as it is. An interrupt
+ * ends a run with a {@link java.util.concurrent.CancellationException}.
  */
 public final class Wanda {
   /** Tokens whose float64 copies exist at the same time. */
@@ -93,7 +93,8 @@ public final class Wanda {
           layer.layerIndex(), Stream.generate(InputNorms::new).limit(layer.numExperts()).toList());
       last = layer.layerIndex();
     }
-    String source = model.sourceDigest().orElse(null); // Before the work, while its files are there.
+    String source =
+        model.sourceDigest().orElse(null); // Before the work, while its files are there.
     List<TokenSequences> batches =
         ExpertPruner.batches(calibration.sequences(), ExpertPruner.BATCH_TOKENS);
     if (progress != null) {
@@ -153,8 +154,7 @@ public final class Wanda {
         inner.attach(scratch);
         pattern.checkFits(part.getShape().get(1));
         pattern.checkFits(inner.getShape().get(1));
-        norms.add(
-            part, inner, String.format("expert %d in layer %d", expert, layer.layerIndex()));
+        norms.add(part, inner, String.format("expert %d in layer %d", expert, layer.layerIndex()));
       }
     }
   }
@@ -167,7 +167,10 @@ public final class Wanda {
     }
     for (int token = 0; token < decision.tokens(); token++) {
       for (int rank = 0; rank < decision.topK(); rank++) {
-        tokens.get(decision.expert(token, rank)).add((long) token);
+        int expert = decision.expert(token, rank);
+        if (expert != RoutingDecision.NONE) {
+          tokens.get(expert).add((long) token);
+        }
       }
     }
     return tokens.stream()

@@ -17,8 +17,8 @@ import org.jspecify.annotations.Nullable;
  * The weights of experts that {@link Wanda} erases: those of a row with the lowest |W_ij| ||x_j||.
  *
  * <p>An expert that no calibration token selects has no norms: its weights are compared by their
- * magnitude alone ({@link #unreached}). Immutable and thread-safe. It holds two norms per expert, of
- * a hidden state and of what is inside, 8 bytes each.
+ * magnitude alone ({@link #unreached}). Immutable and thread-safe. It holds two norms per expert,
+ * of a hidden state and of what is inside, 8 bytes each.
  */
 public final class WandaMask implements ExpertMask {
   private final SparsityPattern pattern;

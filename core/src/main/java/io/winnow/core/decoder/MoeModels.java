@@ -121,9 +121,9 @@ public final class MoeModels {
    * Checks that {@link #writeMasked} can write a checkpoint, before anything is computed for it.
    * Only {@code config.json} and the headers of the files are read.
    *
-   * @throws InvalidInputException if the folder is no checkpoint of a supported family with experts,
-   *     these are quantised, or their matrices are stored transposed ({@code gpt_oss}, {@code
-   *     llama4})
+   * @throws InvalidInputException if the folder is no checkpoint of a supported family with
+   *     experts, these are quantised, or their matrices are stored transposed ({@code gpt_oss},
+   *     {@code llama4})
    */
   public static void checkMaskable(Path source) {
     new CheckpointMasker(CheckpointLayout.of(Checkpoint.open(source)));
@@ -141,8 +141,8 @@ public final class MoeModels {
    * @return how many weights are zero, one entry per layer with experts
    * @throws InvalidInputException as {@link #checkMaskable} does, if a weight is not finite, the
    *     mask was made for another model, or as in {@link #save}
-   * @throws java.util.concurrent.CancellationException if the thread is interrupted; its interrupted
-   *     status is kept
+   * @throws java.util.concurrent.CancellationException if the thread is interrupted; its
+   *     interrupted status is kept
    */
   public static List<LayerSparsity> writeMasked(
       Path source,
