@@ -38,6 +38,7 @@ import picocli.CommandLine.Command;
       CalibrateCommand.class,
       PruneCommand.class,
       ApplyCommand.class,
+      SparsifyCommand.class,
       EvolveCommand.class,
       FineTuneCommand.class,
       WorkerCommand.class,

@@ -411,6 +411,10 @@ class M(Module):
       z = torch.add(z, self.down_bias(gate, w3))
     return z
 
+  # What its last product multiplies, in float32 too: [N, H] -> [N, m].
+  def expert_intermediate(self: __torch__.M, x: Tensor, w1: Tensor, w3: Tensor) -> Tensor:
+    return self.activate(x, torch.t(torch.to(w1, 6)), torch.t(torch.to(w3, 6)))
+
   # The experts' weighted outputs added to the residual [N, H]. The pairs of token and expert come sorted by
   # expert, whose weights are transposed: expert experts[i] takes tokens[starts[i]:starts[i + 1]] with the weights at the same places.
   # A token occurs once per expert, so that every index_add_ has one writer per row and the sum has one order.
