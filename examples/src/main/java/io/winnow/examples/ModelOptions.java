@@ -37,10 +37,6 @@ final class ModelOptions {
     return model;
   }
 
-  String typeName() {
-    return type;
-  }
-
   String deviceName() {
     return device;
   }
