@@ -158,7 +158,14 @@ class SpeedBenchmarksTest {
     for (String home : List.of(HOME, folder.toString())) {
       Cli.Result result =
           Cli.run(
-              "bench", "decode", "--model", Cli.MODEL, "--python", "no-such-python", "--home", home);
+              "bench",
+              "decode",
+              "--model",
+              Cli.MODEL,
+              "--python",
+              "no-such-python",
+              "--home",
+              home);
       assertThat(result.code()).isEqualTo(Winnow.BAD_INPUT);
       assertThat(result.complaints())
           .singleElement()
