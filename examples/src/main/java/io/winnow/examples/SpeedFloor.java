@@ -134,15 +134,20 @@ final class SpeedFloor implements RouterHook {
     if (products.isEmpty()) {
       return null;
     }
+    long bytes =
+        products.stream().mapToLong(p -> p.inner() * p.columns() * type.getNumOfBytes()).sum();
+    return new Seconds(seconds(device, type, products), bytes, bytesPerSecond());
+  }
+
+  /** Returns the seconds of matrix products; best of some runs. */
+  static double seconds(Device device, DataType type, List<Product> products) {
     double best = Double.MAX_VALUE;
     try (MatrixProducts arrays = new MatrixProducts(device, type, products)) {
       for (int i = 0; i <= RUNS; i++) {
         best = Math.min(best, arrays.seconds());
       }
     }
-    long bytes =
-        products.stream().mapToLong(p -> p.inner() * p.columns() * type.getNumOfBytes()).sum();
-    return new Seconds(best, bytes, bytesPerSecond());
+    return best;
   }
 
   private double bytesPerSecond() {
