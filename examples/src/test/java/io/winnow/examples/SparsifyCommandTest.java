@@ -42,8 +42,17 @@ class SparsifyCommandTest {
     Path report = folder.resolve("report.json");
     Cli.Result result =
         Cli.succeed(
-            "sparsify", "--model", Cli.MODEL, "--calib", ids(), "--pattern", "2:4", "--out", out,
-            "--report", report);
+            "sparsify",
+            "--model",
+            Cli.MODEL,
+            "--calib",
+            ids(),
+            "--pattern",
+            "2:4",
+            "--out",
+            out,
+            "--report",
+            report);
     assertThat(result.out())
         .contains("393,216   50.0 %")
         .contains("wanda-2:4 on 1024 tokens")
@@ -81,13 +90,11 @@ class SparsifyCommandTest {
   void badInputIsRefusedAndLeavesNothing(String options, String message) {
     Path ids = ids();
     List<String> before = Cli.below(folder);
-    String arguments =
-        "sparsify --model " + Cli.MODEL + " --calib " + ids + " " + options.strip();
+    String arguments = "sparsify --model " + Cli.MODEL + " --calib " + ids + " " + options.strip();
     if (!options.contains("--out")) {
       arguments += " --out " + folder.resolve("out");
     }
-    Cli.Result result =
-        Cli.run((Object[]) arguments.replace("DIR", folder.toString()).split(" +"));
+    Cli.Result result = Cli.run((Object[]) arguments.replace("DIR", folder.toString()).split(" +"));
     assertThat(result.code()).as(result.err()).isEqualTo(Winnow.BAD_INPUT);
     assertThat(result.complaints()).hasSize(1);
     assertThat(result.complaints().get(0)).contains(message);
