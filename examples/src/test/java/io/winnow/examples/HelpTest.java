@@ -47,6 +47,7 @@ class HelpTest {
         "demo",
         "prune",
         "apply",
+        "sparsify",
         "evolve",
         "finetune",
         "worker",

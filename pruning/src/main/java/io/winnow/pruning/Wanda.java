@@ -1,7 +1,5 @@
 package io.winnow.pruning;
 
-import static java.util.Objects.requireNonNull;
-
 import ai.djl.Model;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
@@ -129,17 +127,25 @@ public final class Wanda {
 
     @Override
     public boolean onInput(MoeLayerView layer, NDArray hidden) {
+      List<InputNorms> ofLayer = seen.get(layer.layerIndex());
+      if (ofLayer == null) {
+        return true;
+      }
       RoutingDecision decision;
       try (NDArray logits = layer.routerLogits(hidden)) {
         decision = layer.routing().route(logits.toFloatArray(), layer.numExperts());
       }
       long[][] tokens = tokensByExpert(decision, layer.numExperts());
       for (int expert = 0; expert < tokens.length; expert++) {
-        InputNorms norms = requireNonNull(seen.get(layer.layerIndex())).get(expert);
         for (int from = 0; from < tokens[expert].length; from += ROWS) {
           ExpertPruner.checkInterrupt();
           int to = Math.min(tokens[expert].length, from + ROWS);
-          measure(layer, expert, hidden, Arrays.copyOfRange(tokens[expert], from, to), norms);
+          measure(
+              layer,
+              expert,
+              hidden,
+              Arrays.copyOfRange(tokens[expert], from, to),
+              ofLayer.get(expert));
         }
       }
       return layer.layerIndex() != last;

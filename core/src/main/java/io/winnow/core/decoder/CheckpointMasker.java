@@ -78,7 +78,7 @@ final class CheckpointMasker {
       for (int expert = 0; expert < layout.experts(layer); expert++) {
         StoredWeight[] stored = layout.expert(layer, expert);
         for (ExpertMatrix matrix : ExpertMatrix.values()) {
-          TensorInfo info = stored[matrix.ordinal()].values();
+          TensorInfo info = stored[matrix.ordinal()].values(); // In the order of the layout.
           count.weights += info.elements();
           count.bytes += info.length();
           matrices
