@@ -271,7 +271,6 @@ class BadInputTest {
         "{\"version\": 1, \"retained\": {\"0\": [1, 0], \"1\": [0, 1], \"2\": [0, 1], \"3\": [0, 1]}} | 0",
         "{\"version\": 1, \"retained\": {\"0\": [0, 8], \"1\": [0, 1], \"2\": [0, 1], \"3\": [0, 1]}} | 8",
         "{\"version\": 1, \"retained\": {\"0\": [0], \"1\": [0], \"2\": [0], \"3\": [0]}}             | 2",
-        "{\"version\": 1, \"retained\": {\"0\": [0, 1, 2], \"1\": [0, 1], \"2\": [0, 1], \"3\": [0, 1]}} | same",
       })
   void plans(String plan, String message) throws Exception {
     Files.writeString(folder.resolve("plan.json"), plan);
