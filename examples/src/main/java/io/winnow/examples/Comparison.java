@@ -50,10 +50,12 @@ final class Comparison {
    * What is compared.
    *
    * @param calibrations by name, at least one
+   * @param groupSequences sequences whose loss has a norm of its own; 0 for one norm of all
    * @param retained numbers of experts to keep in every layer
    * @param methods names of methods, {@link #PROGRESSIVE} among them
    * @param seed the first seed, and that of every method but random
    * @param seeds how many for random
+   * @param skip whether each model is measured once more while it skips experts
    * @param texts by name
    * @param tasks by name
    */
@@ -92,6 +94,7 @@ final class Comparison {
   private final ExecutorService executor;
   private final @Nullable TextTokenizer tokenizer;
   private final CheckpointSummary summary;
+  private final ExpertPruner.Builder pruner;
   private @Nullable String current;
   private @Nullable CalibrationStatistics statistics;
 
@@ -114,6 +117,12 @@ final class Comparison {
     this.executor = executor;
     this.tokenizer = tokenizer;
     summary = MoeModels.inspect(options.folder());
+    pruner =
+        ExpertPruner.builder()
+            .optSequencesPerGroup(subject.groupSequences())
+            .optSeed(subject.seed())
+            .optExecutor(executor)
+            .optProgress(new ConsoleProgress());
   }
 
   /** Returns the columns of the rows, in order. */
@@ -201,7 +210,7 @@ final class Comparison {
     return PruneCommand.methodOf("--methods", name, PROGRESSIVE);
   }
 
-  private JsonObject measure(Choice choice) throws IOException {
+  private JsonObject measure(Choice choice) {
     MoeModels.Loader loader = options.loader();
     JsonObject row = choice.json();
     PruningReport report = choice.method().equals(UNPRUNED) ? null : choose(choice);
@@ -244,10 +253,11 @@ final class Comparison {
   }
 
   private PruningReport choose(Choice choice) {
-    long seed = choice.seed() == null ? subject.seed() : choice.seed();
     if (isProgressive(choice.method())) {
       try (Model whole = options.loader().load()) {
-        return pruner(true, seed)
+        return pruner
+            .optProgressive(true)
+            .build()
             .search(
                 whole,
                 calibration(Objects.requireNonNull(choice.calibration())),
@@ -258,17 +268,9 @@ final class Comparison {
         choice.calibration() == null
             ? subject.calibrations().keySet().iterator().next()
             : choice.calibration();
+    long seed = choice.seed() == null ? subject.seed() : choice.seed();
     return statistics(name)
         .choose(of(choice.method()), ExpertBudget.perLayer(choice.retained()), seed, executor);
-  }
-
-  private ExpertPruner pruner(boolean progressive, long seed) {
-    return ExpertPruner.builder()
-        .optProgressive(progressive)
-        .optSequencesPerGroup(subject.groupSequences())
-        .optSeed(seed)
-        .optExecutor(executor)
-        .build();
   }
 
   private Calibration calibration(String name) {
@@ -290,7 +292,7 @@ final class Comparison {
           throw new InvalidInputException(file + " is of another calibration; remove it");
         }
       } else {
-        made = pruner(false, subject.seed()).calibrate(whole, calibration(name));
+        made = pruner.optProgressive(false).build().calibrate(whole, calibration(name));
         made.write(file);
       }
     }
