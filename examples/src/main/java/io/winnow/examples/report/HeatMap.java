@@ -40,12 +40,14 @@ record HeatMap(
   private static final int LEAST_WRITTEN_WIDTH = 26;
   private static final int LEAST_WRITTEN_HEIGHT = 14;
   private static final int SHADES = 24;
-  private static final int MOST_LABELS = 16;
+  private static final int LEAST_ROW = 5;
+  private static final int LINE = 14;
+  private static final int LETTER = 8;
 
   @Override
   public Chart<?, ?> draw(Theme theme) {
     int cell = Math.max(1, (WIDTH - MARGINS) / columns.size());
-    int plot = Math.max(LEAST_PLOT, Math.min(MOST_PLOT, cell * rows.size()));
+    int plot = Math.max(LEAST_PLOT, Math.min(MOST_PLOT, Math.max(LEAST_ROW, cell) * rows.size()));
     boolean numbers =
         written && cell >= LEAST_WRITTEN_WIDTH && plot / rows.size() >= LEAST_WRITTEN_HEIGHT;
     HeatMapChart chart =
@@ -79,9 +81,11 @@ record HeatMap(
         }
       }
     }
-    List<String> upwards = new ArrayList<>(sparse(rows));
+    List<String> upwards = new ArrayList<>(sparse(rows, plot / LINE));
     Collections.reverse(upwards);
-    chart.addSeries(title, sparse(columns), upwards, cells);
+    int letters = columns.stream().mapToInt(String::length).max().orElse(0);
+    chart.addSeries(
+        title, sparse(columns, (WIDTH - MARGINS) / (LETTER * (letters + 1))), upwards, cells);
     return chart;
   }
 
@@ -96,9 +100,9 @@ record HeatMap(
     return least + step * Math.rint((value - least) / step);
   }
 
-  /** Leaves out labels where they would lie on each other. */
-  private static List<String> sparse(List<String> labels) {
-    int step = (labels.size() + MOST_LABELS - 1) / MOST_LABELS;
+  /** Leaves out labels where there is room for so many only. */
+  private static List<String> sparse(List<String> labels, int room) {
+    int step = (labels.size() + room - 1) / room;
     return IntStream.range(0, labels.size())
         .mapToObj(i -> i % step == 0 ? labels.get(i) : " ")
         .toList();

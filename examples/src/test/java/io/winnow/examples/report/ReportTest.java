@@ -29,7 +29,9 @@ import javax.imageio.ImageIO;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.knowm.xchart.HeatMapChart;
 import org.knowm.xchart.internal.chartpart.Chart;
 
 /** What a report promises, on results made up here. */
@@ -254,6 +256,39 @@ class ReportTest {
     assertThat(Arrays.stream(pixels).filter(pixel -> pixel == strongest).count())
         .as("pixels of the one cell")
         .isBetween(20L, 200L);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"4, 8", "8, 8", "48, 128", "128, 128", "61, 256", "4, 1000"})
+  void labelsOfLargeMapsDoNotLieOnEachOther(int rows, int columns) {
+    HeatMap map =
+        new HeatMap(
+            "large",
+            "row",
+            Text.numbers(rows),
+            "column",
+            Text.numbers(columns),
+            new double[rows][columns],
+            0,
+            1,
+            false,
+            false);
+    HeatMapChart chart = (HeatMapChart) map.draw(Theme.LIGHT);
+    List<String> x = texts(chart.getHeatMapSeries().getXData());
+    List<String> y = texts(chart.getHeatMapSeries().getYData());
+    assertThat(x).hasSize(columns).contains("0");
+    assertThat(y).hasSize(rows).last().isEqualTo("0");
+    assertThat(written(x) * (7 * String.valueOf(columns - 1).length() + 4)).isLessThan(280);
+    assertThat(written(y) * 14L).isLessThan(chart.getHeight() - 60);
+    assertThat(written(y)).isGreaterThan(3);
+  }
+
+  private static List<String> texts(List<?> labels) {
+    return labels.stream().map(Object::toString).toList();
+  }
+
+  private static long written(List<String> labels) {
+    return labels.stream().filter(label -> !label.isBlank()).count();
   }
 
   @Test
