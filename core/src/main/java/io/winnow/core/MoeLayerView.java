@@ -40,6 +40,22 @@ public interface MoeLayerView {
   NDArray expertOutput(int expert, NDArray hidden);
 
   /**
+   * Computes what the last matrix of one expert multiplies: the activated product of gate and up.
+   * Needed for masks of weights only.
+   *
+   * @param expert 0 to {@link #numExperts()} - 1
+   * @param hidden the expert's input {@code [tokens, hiddenSize]}, float32, on the model's device
+   * @return {@code [tokens, intermediateSize]} float32, computed in float32 whatever the weights'
+   *     type; the caller closes it
+   * @throws UnsupportedOperationException unless overridden
+   */
+  default NDArray expertIntermediate(int expert, NDArray hidden) {
+    throw new UnsupportedOperationException(
+        getClass().getName()
+            + " does not show what is inside of its experts; let it implement expertIntermediate");
+  }
+
+  /**
    * Removes every other expert for good, with its row of the gate, and frees its memory. The expert
    * at place i of {@code retained} becomes expert i.
    *

@@ -185,18 +185,75 @@ final class BenchCommand implements Callable<Integer> {
   }
 
   @Command(
-      name = "decode",
+      name = "prefill",
       mixinStandardHelpOptions = true,
-      description = "Prefill and decoding of random prompts, with and without skipping.",
+      description =
+          "The first new token of random prompts, beside the matrix products alone, and beside"
+              + " Transformers.",
       footer = {
         "",
         "Example:",
         "  winnow bench checkpoint --out random-mixtral",
-        "  winnow bench decode --model random-mixtral --dtype bfloat16 --prompt-tokens 64 --tokens 64"
+        "  winnow bench prefill --model random-mixtral --python .venv/bin/python"
+      })
+  Integer prefill(
+      @Mixin ModelOptions model,
+      @Mixin BaselineOptions baselines,
+      @Option(
+              names = "--prompt-tokens",
+              paramLabel = "N",
+              defaultValue = "256",
+              description = "tokens of each prompt (default: ${DEFAULT-VALUE})")
+          int promptTokens,
+      @Option(
+              names = "--batch",
+              paramLabel = "B",
+              defaultValue = "8",
+              description = "prompts at a time (default: ${DEFAULT-VALUE})")
+          int batch,
+      @Option(
+              names = "--repeat",
+              paramLabel = "R",
+              defaultValue = "5",
+              description = "rounds; the median counts (default: ${DEFAULT-VALUE})")
+          int repeat,
+      @Option(names = "--json", paramLabel = "FILE", description = "result to write as JSON")
+          @Nullable Path json)
+      throws Exception {
+    if (promptTokens < 1 || batch < 1 || repeat < 1) {
+      throw new InvalidInputException("--prompt-tokens, --batch and --repeat must be at least 1");
+    }
+    baselines.applyThreads();
+    Outputs.requireFile("--json", json);
+    model.check();
+    try (TransformersBaseline baseline = baselines.start(model);
+        Model loaded = model.load()) {
+      PrefillBenchmark.Result result =
+          new PrefillBenchmark(model.folder(), loaded, baseline, batch, promptTokens, repeat).run();
+      System.out.print(result.table());
+      if (json != null) {
+        Json.write(json, result.toJson());
+      }
+    }
+    return 0;
+  }
+
+  @Command(
+      name = "decode",
+      mixinStandardHelpOptions = true,
+      description =
+          "Decoding behind random prompts, with and without skipping, beside its matrix products"
+              + " and the reading of its weights alone, and beside Transformers.",
+      footer = {
+        "",
+        "Example:",
+        "  winnow bench checkpoint --out random-mixtral",
+        "  winnow bench decode --model random-mixtral --dtype bfloat16 --threads 1"
       })
   Integer decode(
       @Mixin ModelOptions model,
       @Mixin SkipOptions skip,
+      @Mixin BaselineOptions baselines,
       @Option(
               names = "--prompt-tokens",
               paramLabel = "N",
@@ -216,11 +273,6 @@ final class BenchCommand implements Callable<Integer> {
               description = "sequences at a time (default: ${DEFAULT-VALUE})")
           int batch,
       @Option(
-              names = "--threads",
-              paramLabel = "T",
-              description = "threads of the engine (default: all cores)")
-          @Nullable Integer threads,
-      @Option(
               names = "--repeat",
               paramLabel = "R",
               defaultValue = "5",
@@ -233,24 +285,131 @@ final class BenchCommand implements Callable<Integer> {
       throw new InvalidInputException(
           "--prompt-tokens, --batch and --repeat must be at least 1, --tokens at least 2");
     }
-    if (threads != null) {
-      if (threads < 1) {
-        throw new InvalidInputException("--threads is " + threads + "; use at least 1");
-      }
-      System.setProperty("ai.djl.pytorch.num_threads", threads.toString());
-    }
+    baselines.applyThreads();
     Outputs.requireFile("--json", json);
     SkipPolicy policy = skip.policy();
     model.check();
-    try (Model loaded = model.load()) {
+    try (TransformersBaseline baseline = baselines.start(model);
+        Model loaded = model.load()) {
       DecodeBenchmark.Result result =
           new DecodeBenchmark(
-                  loaded, skip.isGiven() ? policy : null, batch, promptTokens, tokens, repeat)
+                  model.folder(),
+                  loaded,
+                  skip.isGiven() ? policy : null,
+                  baseline,
+                  batch,
+                  promptTokens,
+                  tokens,
+                  repeat)
               .run();
       System.out.print(result.table());
       if (json != null) {
         Json.write(json, result.toJson());
       }
+    }
+    return 0;
+  }
+
+  @Command(
+      name = "load",
+      mixinStandardHelpOptions = true,
+      description =
+          "From the start of a process to the first token of a checkpoint, beside loading alone,"
+              + " reading the bytes alone, and Transformers.",
+      footer = {
+        "",
+        "Example: 2 GB, with the tokenizer of the small model:",
+        "  winnow bench checkpoint --out two --layers 11 \\",
+        "      --tokenizer examples/demo/tiny-mixtral",
+        "  winnow bench load --model two --dtype bfloat16 --python .venv/bin/python"
+      })
+  Integer load(
+      @Mixin ModelOptions model,
+      @Mixin BaselineOptions baselines,
+      @Option(
+              names = "--repeat",
+              paramLabel = "R",
+              defaultValue = "5",
+              description = "rounds; the median counts (default: ${DEFAULT-VALUE})")
+          int repeat,
+      @Option(names = "--json", paramLabel = "FILE", description = "result to write as JSON")
+          @Nullable Path json)
+      throws Exception {
+    if (repeat < 1) {
+      throw new InvalidInputException("--repeat is " + repeat + "; use at least 1");
+    }
+    baselines.applyThreads();
+    Outputs.requireFile("--json", json);
+    model.check();
+    Path home = baselines.home();
+    Path python = baselines.python();
+    int threads = baselines.threads();
+    LoadBenchmark.Result result =
+        new LoadBenchmark(
+                model.folder(),
+                model::load,
+                LoadBenchmark.winnow(home, model),
+                python == null ? null : LoadBenchmark.transformers(python, home, model, threads),
+                threads,
+                repeat)
+            .run();
+    System.out.print(result.table());
+    if (json != null) {
+      Json.write(json, result.toJson());
+    }
+    return 0;
+  }
+
+  @Command(
+      name = "operations",
+      mixinStandardHelpOptions = true,
+      description =
+          "The small operations by JMH: routing, the loss of a subset, a decode step, drawing a"
+              + " token.",
+      footer = {
+        "",
+        "Example:",
+        "  winnow bench operations --model examples/demo/tiny-mixtral --threads 1"
+      })
+  Integer operations(
+      @Option(names = "--model", required = true, paramLabel = "DIR", description = "the model")
+          Path model,
+      @Option(
+              names = "--threads",
+              defaultValue = "1",
+              description = "threads of the engine (default: ${DEFAULT-VALUE})")
+          int threads,
+      @Option(
+              names = "--forks",
+              defaultValue = "2",
+              description =
+                  "processes of each operation; 0 measures in this one (default:"
+                      + " ${DEFAULT-VALUE})")
+          int forks,
+      @Option(
+              names = "--iterations",
+              defaultValue = "3",
+              description = "iterations, and as many to warm up (default: ${DEFAULT-VALUE})")
+          int iterations,
+      @Option(
+              names = "--milliseconds",
+              defaultValue = "1000",
+              description = "time of an iteration (default: ${DEFAULT-VALUE})")
+          long milliseconds,
+      @Option(names = "--json", paramLabel = "FILE", description = "result to write as JSON")
+          @Nullable Path json)
+      throws Exception {
+    if (threads < 1 || forks < 0 || iterations < 1 || milliseconds < 1) {
+      throw new InvalidInputException(
+          "--threads, --iterations and --milliseconds must be at least 1, --forks at least 0");
+    }
+    Outputs.requireFile("--json", json);
+    var unused = ModelLimits.of(model);
+    OperationsBenchmark.Figures figures =
+        OperationsBenchmark.run(model, threads, forks, iterations, milliseconds);
+    System.out.print(figures.table());
+    if (json != null) {
+      Json.write(json, figures.toJson());
     }
     return 0;
   }
@@ -415,7 +574,12 @@ final class BenchCommand implements Callable<Integer> {
               paramLabel = "MB",
               defaultValue = "1000000",
               description = "megabytes of a file at most (default: one file)")
-          int shardMegabytes)
+          int shardMegabytes,
+      @Option(
+              names = "--tokenizer",
+              paramLabel = "DIR",
+              description = "folder whose tokenizer.json is copied, for commands that take text")
+          @Nullable Path tokenizer)
       throws Exception {
     if (stored != TensorType.BF16 && stored != TensorType.F32) {
       throw new InvalidInputException("--stored is " + stored + "; choose BF16 or F32");
@@ -424,8 +588,14 @@ final class BenchCommand implements Callable<Integer> {
     if (shardMegabytes < 1) {
       throw new InvalidInputException("--shard-mb is " + shardMegabytes + "; use at least 1");
     }
+    if (tokenizer != null && !Files.isRegularFile(tokenizer.resolve("tokenizer.json"))) {
+      throw new InvalidInputException("--tokenizer: there is no tokenizer.json in " + tokenizer);
+    }
     new RandomCheckpoint(layers, hidden, intermediate, experts, vocabulary, stored)
         .write(out, 1_000_000L * shardMegabytes);
+    if (tokenizer != null) {
+      Files.copy(tokenizer.resolve("tokenizer.json"), out.resolve("tokenizer.json"));
+    }
     System.out.println("Written to " + out);
     return 0;
   }

@@ -51,12 +51,30 @@ final class CalibrationOptions {
     if (calib.isEmpty()) {
       throw new InvalidInputException("Missing required option: '--calib=FILE[:WEIGHT]'");
     }
-    List<Calibration.Share> shares = calib.stream().map(one -> share(one, model, limits)).toList();
+    return read(calib, model, limits, sequences, length, seed);
+  }
+
+  /** Reads a calibration from a file, or mixes those of several; each may have {@code :WEIGHT}. */
+  static Calibration read(
+      List<String> files,
+      ModelOptions model,
+      ModelLimits limits,
+      int sequences,
+      @Nullable Integer length,
+      long seed) {
+    List<Calibration.Share> shares =
+        files.stream().map(one -> share(one, model, limits, sequences, length, seed)).toList();
     // A source alone may have a weight, which says nothing.
     return shares.size() == 1 ? shares.get(0).calibration() : Calibration.mix(sequences, shares);
   }
 
-  private Calibration.Share share(String option, ModelOptions model, ModelLimits limits) {
+  private static Calibration.Share share(
+      String option,
+      ModelOptions model,
+      ModelLimits limits,
+      int sequences,
+      @Nullable Integer length,
+      long seed) {
     Path file = Path.of(option);
     double weight = 1;
     int colon = option.lastIndexOf(':');

@@ -11,14 +11,17 @@ import io.winnow.core.RouterHook;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.generate.GenerationConfig;
 import io.winnow.core.generate.Generator;
+import io.winnow.core.kernel.MatrixProducts;
 import io.winnow.skipping.SkipCounter;
 import io.winnow.skipping.SkipPolicy;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
-import java.util.Random;
+import java.util.Map;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
@@ -31,6 +34,8 @@ final class DecodeBenchmark {
   private static final Duration WARM_UP = Duration.ofSeconds(3);
 
   private final Model model;
+  private final SpeedFloor floor;
+  private final @Nullable TransformersBaseline baseline;
   private final Generator generator;
   private final SkipPolicy policy;
   private final boolean skipping;
@@ -44,8 +49,10 @@ final class DecodeBenchmark {
   private long prefilled;
 
   DecodeBenchmark(
+      Path folder,
       Model model,
       @Nullable SkipPolicy policy,
+      @Nullable TransformersBaseline baseline,
       int batch,
       int promptTokens,
       int tokens,
@@ -66,11 +73,9 @@ final class DecodeBenchmark {
               "%d prompt tokens and %d new ones are more than the model's %d positions",
               promptTokens, tokens, moe.maxPositions()));
     }
-    Random random = new Random(5);
-    prompts = new ArrayList<>();
-    for (int i = 0; i < batch; i++) {
-      prompts.add(random.longs(promptTokens, 0, moe.vocabularySize()).toArray());
-    }
+    floor = new SpeedFloor(folder, model);
+    this.baseline = baseline;
+    prompts = PrefillBenchmark.randomPrompts(batch, promptTokens, moe.vocabularySize());
   }
 
   /** Seconds of the prefill and of all decode steps. */
@@ -97,16 +102,43 @@ final class DecodeBenchmark {
     do {
       once(null);
     } while (warmUp.elapsed().compareTo(WARM_UP) < 0);
+    if (baseline != null) {
+      var unused = baseline.generate(prompts, tokens);
+    }
+    Map<String, List<Double>> others = new LinkedHashMap<>();
     for (int i = 0; i < repeat; i++) {
       full.add(once(null));
+      if (baseline != null) {
+        baseline
+            .generate(prompts, tokens)
+            .forEach(
+                (name, times) ->
+                    others.computeIfAbsent(name, key -> new ArrayList<>()).add(times.decode()));
+      }
       if (skipping) {
         withPolicy.add(once(skipped));
         none.add(once(noExpert));
       }
       System.err.printf(Locale.ROOT, "round %d of %d%n", i + 1, repeat);
     }
+    once(floor);
+    List<MatrixProducts.Product> step = floor.products(batch);
+    SpeedResult speed =
+        new SpeedResult(
+            (long) batch * (tokens - 1),
+            full.stream().map(Times::decode).toList(),
+            others,
+            floor.measure(step),
+            baseline == null ? null : baseline.products(step),
+            tokens - 1);
     return new Result(
-        this, full, withPolicy, none, inDecode.snapshot().rate(), inPrefill.snapshot().rate());
+        this,
+        full,
+        withPolicy,
+        none,
+        inDecode.snapshot().rate(),
+        inPrefill.snapshot().rate(),
+        speed);
   }
 
   private Times once(@Nullable RouterHook hook) {
@@ -138,7 +170,8 @@ final class DecodeBenchmark {
       List<Times> skipped,
       List<Times> none,
       double skipRate,
-      double skipRateOfPrefill) {
+      double skipRateOfPrefill,
+      SpeedResult speed) {
 
     private static double median(List<Times> times, boolean decode) {
       return Quantiles.median()
@@ -181,7 +214,7 @@ final class DecodeBenchmark {
                 100 * saved(true),
                 100 * saved(false)));
       }
-      return table.toString();
+      return table.append(speed.table()).toString();
     }
 
     private void row(StringBuilder table, String name, List<Times> times) {
@@ -203,6 +236,7 @@ final class DecodeBenchmark {
       json.addProperty("dtype", benchmark.model.getDataType().toString());
       json.addProperty("tokens_per_second", tokensPerSecond(benchmark.skipping ? skipped : full));
       json.addProperty("tokens_per_second_all_experts", tokensPerSecond(full));
+      json.add("decode", speed.toJson());
       json.add("decode_seconds", array(full, true));
       json.add("prefill_seconds", array(full, false));
       if (benchmark.skipping) {

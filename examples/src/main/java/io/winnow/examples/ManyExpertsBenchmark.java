@@ -11,7 +11,6 @@ import ai.djl.ndarray.index.NDIndex;
 import ai.djl.ndarray.types.Shape;
 import com.google.common.base.Stopwatch;
 import com.google.common.math.Quantiles;
-import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import io.winnow.core.Calibration;
 import io.winnow.core.ForwardObserver;
@@ -349,8 +348,8 @@ final class ManyExpertsBenchmark {
       json.addProperty("retain", benchmark.retain);
       json.addProperty("threads", benchmark.threads);
       json.addProperty("seed", benchmark.seed);
-      json.add("search_seconds", array(search));
-      json.add("outputs_seconds", array(outputs));
+      json.add("search_seconds", SpeedResult.array(search));
+      json.add("outputs_seconds", SpeedResult.array(outputs));
       json.addProperty("ratio", ratio());
       json.addProperty("loss", loss);
       json.addProperty("truncated_tokens", truncatedTokens);
@@ -360,12 +359,6 @@ final class ManyExpertsBenchmark {
       json.addProperty("best", isBest());
       json.addProperty("engine", Engine.getEngine("PyTorch").getVersion());
       return json;
-    }
-
-    private static JsonArray array(List<Double> values) {
-      JsonArray array = new JsonArray();
-      values.forEach(array::add);
-      return array;
     }
   }
 }

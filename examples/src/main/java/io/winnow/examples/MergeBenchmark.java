@@ -6,7 +6,6 @@ import ai.djl.ndarray.NDManager;
 import com.google.common.base.Stopwatch;
 import com.google.common.io.MoreFiles;
 import com.google.common.math.Quantiles;
-import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.ForwardObserver;
@@ -14,9 +13,9 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.MergeableMoeLayer;
 import io.winnow.core.MoeModel;
 import io.winnow.core.TokenSequences;
+import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.decoder.MoeModels;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -83,13 +82,11 @@ final class MergeBenchmark {
         }
         System.err.printf(Locale.ROOT, "written and loaded: %.2f s%n", written.get(i));
       }
-      long bytes = 0;
-      try (var files = Files.list(folder)) {
-        for (Path file : files.filter(f -> f.toString().endsWith(".safetensors")).toList()) {
-          bytes += Files.size(file);
-        }
-      }
-      return new Result(this, bytes, running, written, peak);
+      Checkpoint checkpoint = Checkpoint.open(folder);
+      Stopwatch time = Stopwatch.createStarted();
+      Checkpoint.readAhead(checkpoint.tensors().values());
+      double reading = time.elapsed().toNanos() / 1e9;
+      return new Result(this, checkpoint.bytes(), running, written, reading, peak);
     }
   }
 
@@ -123,9 +120,10 @@ final class MergeBenchmark {
   /**
    * The seconds of each run.
    *
-   * @param bytes of the model's files
+   * @param bytes of the model's tensors
    * @param running merging into the running model
    * @param written writing a merged folder and loading it
+   * @param reading the files' bytes alone, from the page cache
    * @param peakBytes resident memory for the model, whose files are mapped, and the first merge at
    *     its peak; empty where it cannot be read
    */
@@ -134,6 +132,7 @@ final class MergeBenchmark {
       long bytes,
       List<Double> running,
       List<Double> written,
+      double reading,
       OptionalLong peakBytes) {
 
     double ratio() {
@@ -144,13 +143,15 @@ final class MergeBenchmark {
       return String.format(
           Locale.ROOT,
           "merge: %d MB of weights, retain %d, all rows of W_EM dense%n%-24s  %8.2f s%n%-24s  %8.2f s"
-              + "%nratio %.3f, peak memory of model and merge: %s%n",
+              + "%n%-24s  %8.2f s%nratio %.3f, peak memory of model and merge: %s%n",
           bytes / 1_000_000,
           benchmark.retain,
           "into the running model",
           Quantiles.median().compute(running),
           "merged, written, loaded",
           Quantiles.median().compute(written),
+          "reading the bytes alone",
+          reading,
           ratio(),
           peakBytes.isPresent() ? (peakBytes.getAsLong() / 1_000_000) + " MB" : "unknown");
     }
@@ -159,17 +160,12 @@ final class MergeBenchmark {
       JsonObject json = new JsonObject();
       json.addProperty("bytes", bytes);
       json.addProperty("retain", benchmark.retain);
-      json.add("seconds", array(running));
-      json.add("baseline_seconds", array(written));
+      json.add("seconds", SpeedResult.array(running));
+      json.add("baseline_seconds", SpeedResult.array(written));
+      json.addProperty("reading_seconds", reading);
       json.addProperty("ratio", ratio());
       json.addProperty("peak_bytes", peakBytes.isPresent() ? peakBytes.getAsLong() : null);
       return json;
-    }
-
-    private static JsonArray array(List<Double> values) {
-      JsonArray array = new JsonArray();
-      values.forEach(array::add);
-      return array;
     }
   }
 }

@@ -37,6 +37,10 @@ final class ModelOptions {
     return model;
   }
 
+  String deviceName() {
+    return device;
+  }
+
   private DataType type() {
     return switch (type) {
       case "float32" -> DataType.FLOAT32;
@@ -84,6 +88,11 @@ final class ModelOptions {
     return ModelLimits.of(model);
   }
 
+  /** Returns the name of the type to compute in. */
+  String typeName() {
+    return type;
+  }
+
   boolean isFloat32() {
     return type() == DataType.FLOAT32;
   }
@@ -103,10 +112,15 @@ final class ModelOptions {
   }
 
   private Model load(Path folder, DataType as) {
-    return MoeModels.loader(folder)
-        .optDataType(as)
-        .optDevice(device())
-        .optProgress(new ConsoleProgress())
-        .load();
+    return loader(folder, as).optProgress(new ConsoleProgress()).load();
+  }
+
+  /** Returns a loader with these options, for a model of which other parts may be wanted. */
+  MoeModels.Loader loader() {
+    return loader(model, type());
+  }
+
+  private MoeModels.Loader loader(Path folder, DataType as) {
+    return MoeModels.loader(folder).optDataType(as).optDevice(device());
   }
 }

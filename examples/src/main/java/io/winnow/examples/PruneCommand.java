@@ -17,6 +17,7 @@ import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -87,7 +88,7 @@ final class PruneCommand implements Callable<Integer> {
   public Integer call() throws Exception {
     ExpertPruner.Builder builder =
         ExpertPruner.builder()
-            .optMethod(methodOf(method))
+            .optMethod(methodOf("--method", method))
             .optProgressive(progressive)
             .optSequencesPerGroup(groupSequences)
             .optSeed(calibrationOptions.seed())
@@ -150,7 +151,7 @@ final class PruneCommand implements Callable<Integer> {
     try (Model loaded = model.load()) {
       PruningReport result =
           CalibrationStatistics.read(file, loaded)
-              .choose(methodOf(method), budget, calibrationOptions.seed(), executor);
+              .choose(methodOf("--method", method), budget, calibrationOptions.seed(), executor);
       result.plan().applyTo(loaded);
       MoeModels.save(loaded, out, new ConsoleProgress());
       finish(result);
@@ -168,18 +169,25 @@ final class PruneCommand implements Callable<Integer> {
     System.out.println("Written to " + out);
   }
 
-  private static PruningMethod methodOf(String name) {
+  /**
+   * Returns the method of a name that an option gives.
+   *
+   * @param others what else the option takes
+   */
+  static PruningMethod methodOf(String option, String name, String... others) {
     return PruningMethod.all().stream()
         .filter(method -> method.name().equals(name))
         .findFirst()
         .orElseThrow(
             () ->
                 new InvalidInputException(
-                    "--method is '"
+                    option
+                        + " is '"
                         + name
                         + "'; choose one of "
-                        + PruningMethod.all().stream()
-                            .map(PruningMethod::name)
+                        + Stream.concat(
+                                PruningMethod.all().stream().map(PruningMethod::name),
+                                Stream.of(others))
                             .collect(Collectors.joining(", "))));
   }
 }

@@ -10,7 +10,6 @@ import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import com.google.common.base.Stopwatch;
 import com.google.common.math.Quantiles;
-import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import io.winnow.core.Calibration;
 import io.winnow.core.ForwardObserver;
@@ -20,6 +19,7 @@ import io.winnow.core.MoeModel;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.SoftmaxRouting;
 import io.winnow.core.TokenSequences;
+import io.winnow.core.kernel.MatrixProducts.Product;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningReport;
 import io.winnow.pruning.SubsetLoss;
@@ -92,8 +92,18 @@ final class SearchBenchmark {
         theirs.add(time.elapsed().toNanos() / 1e9);
         System.err.printf(Locale.ROOT, "a run per subset: %.2f s%n", theirs.get(i));
       }
-      return new Result(this, ours, theirs, report.layers().get(0), best, extraBytes);
+      return new Result(this, ours, theirs, report.layers().get(0), best, products(), extraBytes);
     }
+  }
+
+  private double products() {
+    List<Product> products = new ArrayList<>();
+    for (int expert = 0; expert < experts; expert++) {
+      products.add(new Product(tokens, hidden, intermediate, "gate " + expert));
+      products.add(new Product(tokens, hidden, intermediate, "up " + expert));
+      products.add(new Product(tokens, intermediate, hidden, "down " + expert));
+    }
+    return SpeedFloor.seconds(Device.cpu(), DataType.FLOAT32, products);
   }
 
   private HostModel randomModel(NDManager manager, int vocabulary) {
@@ -125,6 +135,7 @@ final class SearchBenchmark {
    * @param theirs seconds of each run
    * @param layer what ours chose
    * @param best what theirs chose
+   * @param products seconds of the matrix products of every expert once per token, alone
    * @param extraBytes growth of resident memory during our search; empty where it cannot be read
    */
   record Result(
@@ -133,6 +144,7 @@ final class SearchBenchmark {
       List<Double> theirs,
       PruningReport.Layer layer,
       SubsetLoss best,
+      double products,
       OptionalLong extraBytes) {
 
     double speedup() {
@@ -148,7 +160,7 @@ final class SearchBenchmark {
           Locale.ROOT,
           "search: hidden %d, intermediate %d, %d experts, top-%d, %d tokens, retain %d, float32, %s"
               + " threads%n%-22s  %10s  %-14s  %12s%n%-22s  %8.2f s  %-14s  %12.4f%n%-22s  %8.2f s "
-              + " %-14s  %12.4f%nspeed-up %.1f, same choice: %s, peak extra memory: %s%n",
+              + " %-14s  %12.4f%n%-22s  %8.2f s  (%.0f %%)%nspeed-up %.1f, same choice: %s, peak extra memory: %s%n",
           benchmark.hidden,
           benchmark.intermediate,
           benchmark.experts,
@@ -168,6 +180,9 @@ final class SearchBenchmark {
           Quantiles.median().compute(theirs),
           best.dropped(),
           best.loss(),
+          "matrix products alone",
+          products,
+          100 * products / Quantiles.median().compute(ours),
           speedup(),
           sameChoice() ? "yes" : "no",
           extraBytes.isPresent() ? (extraBytes.getAsLong() >> 20) + " MiB" : "unknown");
@@ -181,19 +196,14 @@ final class SearchBenchmark {
       json.addProperty("top_k", benchmark.topK);
       json.addProperty("tokens", benchmark.tokens);
       json.addProperty("retain", benchmark.retain);
-      json.add("seconds", array(ours));
-      json.add("baseline_seconds", array(theirs));
+      json.add("seconds", SpeedResult.array(ours));
+      json.add("baseline_seconds", SpeedResult.array(theirs));
+      json.addProperty("matrix_products_seconds", products);
       json.addProperty("speedup", speedup());
       json.addProperty("same_choice", sameChoice());
       json.addProperty("peak_extra_bytes", extraBytes.isPresent() ? extraBytes.getAsLong() : null);
       json.addProperty("engine", Engine.getEngine("PyTorch").getVersion());
       return json;
-    }
-
-    private static JsonArray array(List<Double> values) {
-      JsonArray array = new JsonArray();
-      values.forEach(array::add);
-      return array;
     }
   }
 

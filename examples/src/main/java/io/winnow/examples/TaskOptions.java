@@ -95,6 +95,16 @@ final class TaskOptions {
       return questions.stream().map(OpenQuestion.class::cast).toList();
     }
 
+    /** Returns the share of questions that a model answers right. */
+    double accuracy(Model model, TextTokenizer tokenizer) {
+      Evaluator evaluator = evaluator(model, tokenizer);
+      return questions.get(0) instanceof MultipleChoiceQuestion
+          ? evaluator.evaluate(evaluator.prepareChoices(choices(), fewShot)).accuracy()
+          : evaluator
+              .evaluate(evaluator.prepareOpen(open(), fewShot), config, matcher)
+              .exactMatch();
+    }
+
     Evaluator evaluator(Model model, TextTokenizer tokenizer) {
       Evaluator evaluator = Evaluator.of(model, tokenizer);
       return batch == null ? evaluator : evaluator.withBatch(batch);
@@ -125,6 +135,15 @@ final class TaskOptions {
   }
 
   Plan read(Path tasks) {
+    return read(tasks, Integer.MAX_VALUE);
+  }
+
+  /**
+   * Reads a task.
+   *
+   * @param most the first questions to take, or all if there are fewer
+   */
+  Plan read(Path tasks, int most) {
     if (shots != null && fewShot == null) {
       throw new InvalidInputException("--shots needs --few-shot, the file with the examples");
     }
@@ -134,7 +153,8 @@ final class TaskOptions {
     if (maxTokens != null && maxTokens < 1) {
       throw new InvalidInputException("--max-tokens is " + maxTokens + "; use at least 1");
     }
-    List<Question> questions = Question.read(tasks);
+    List<Question> all = Question.read(tasks);
+    List<Question> questions = all.subList(0, Math.min(most, all.size()));
     if (questions.get(0) instanceof MultipleChoiceQuestion
         && (extract != null || normalize != null || stop != null || maxTokens != null)) {
       throw new InvalidInputException(

@@ -38,13 +38,16 @@ import picocli.CommandLine.Command;
       CalibrateCommand.class,
       PruneCommand.class,
       ApplyCommand.class,
+      SparsifyCommand.class,
       EvolveCommand.class,
       FineTuneCommand.class,
       WorkerCommand.class,
       EvaluateCommand.class,
+      CompareCommand.class,
       ForwardCommand.class,
       GenerateCommand.class,
       CalibrateSkipCommand.class,
+      ReportCommand.class,
       BenchCommand.class
     })
 public final class Winnow implements Callable<Integer> {

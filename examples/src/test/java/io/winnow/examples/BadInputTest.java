@@ -74,11 +74,11 @@ class BadInputTest {
       delimiter = '|',
       ignoreLeadingAndTrailingWhitespace = true,
       value = {
-        "''                       | Say what to do: demo, inspect, calibrate, prune, apply, evolve, finetune, worker, evaluate",
+        "''                       | Say what to do: demo, inspect, calibrate, prune, apply, sparsify, evolve, finetune, worker, evaluate",
         "sift                     | There is no command 'sift'; choose one of demo, inspect, calibrate, prune",
         "--sift                   | Unknown option: '--sift'",
-        "bench                    | Say what to measure: checkpoint, decode, many-experts, merge, prune-stream, search",
-        "bench sift               | There is no command 'sift'; choose one of checkpoint, decode, many-experts, merge, prune-stream, search",
+        "bench                    | Say what to measure: checkpoint, decode, load, many-experts, merge, operations, prefill, prune-stream, search",
+        "bench sift               | There is no command 'sift'; choose one of checkpoint, decode, load, many-experts, merge, operations, prefill, prune-stream, search",
         "prune                    | Missing required options: '--model=DIR', '--out=DIR'",
         "prune --retain six       | Invalid value for option '--retain': 'six' is not an int",
         "apply --model a --plan b --out c more | Unmatched argument at index 7: 'more'",
@@ -120,9 +120,64 @@ class BadInputTest {
         "--retain 6 --out DIR/new --stream --devices tpu   | --devices is 'tpu'; choose cpu",
         "--retain 6 --out DIR/new --memory 0               | --memory is 0; use at least 1",
         "--retain 6 --out DIR/file --stream                | file exists already",
+        "--out DIR/new                             | '--retain=R' (or --total, or --size)",
+        "--out DIR/new --retain 6 --total 24       | Give one of --retain, --total and --size",
+        "--out DIR/new --total 7                   | too few for 4 layers, which need at least 8",
+        "--out DIR/new --size 0.1                  | --size is 0.1 MB, but the model without any",
+        "--out DIR/new --total 24 --stream         | one after the other; use --retain",
+        "--out DIR/new --total 24 --progressive    | divides no total",
+        "--out DIR/new --retain 6 --stats DIR/file | --stats holds what was seen",
+        "--out DIR/new --retain 6 --calib IDS:0    | The weight of 'ids.safetensors' is 0.0",
+        "--out DIR/new --retain 6 --calib IDS:1e-9 | gets none of 128 sequences",
       })
   void prune(String arguments, String message) {
     assertRefused("prune --model MODEL --calib IDS " + arguments, message);
+  }
+
+  @ParameterizedTest(name = "{0}")
+  @CsvSource(
+      delimiter = '|',
+      ignoreLeadingAndTrailingWhitespace = true,
+      value = {
+        "calibrate --model MODEL --out DIR/new               | '--calib=FILE[:WEIGHT]'",
+        "calibrate --model MODEL --calib IDS --out DIR/file  | file exists already",
+        "calibrate --model MODEL --calib IDS --out DIR/no/new | does not exist; create it",
+        "calibrate --model MODEL --calib IDS --out DIR/new --group-sequences -1 | must not be negative",
+        "prune --model MODEL --out DIR/new --retain 6        | '--calib=FILE[:WEIGHT]'",
+        "prune --model MODEL --out DIR/new --retain 6 --stats DIR/none   | none",
+        "prune --model MODEL --out DIR/new --retain 6 --stats IDS | does not hold calibration statistics",
+        "prune --model MODEL --out DIR/new --retain 6 --stats IDS --progressive | --stats holds",
+      })
+  void statistics(String arguments, String message) {
+    assertRefused(arguments, message);
+  }
+
+  @ParameterizedTest(name = "compare {0}")
+  @CsvSource(
+      delimiter = '|',
+      ignoreLeadingAndTrailingWhitespace = true,
+      value = {
+        "--retain 6 --out DIR/new                           | nothing to measure; give --text",
+        "--retain 6 --text IDS                              | '--out=DIR'",
+        "--retain 6,1 --text IDS --out DIR/new              | --retain is 1, but",
+        "--retain 6 --text IDS --out DIR/new --methods best | choose one of reconstruction, random",
+        "--retain 6 --text IDS --out DIR/new --seeds 0      | --seeds is 0; use at least 1",
+        "--retain 6 --text IDS --out DIR/new --windows 0    | --windows is 0; use at least 1",
+        "--retain 6 --text IDS --out DIR/new --questions 0  | --questions is 0; use at least 1",
+        "--retain 6 --text IDS --out DIR/new --length 1     | predicts nothing",
+        "--retain 6 --text IDS --out DIR/new --shots 2      | --shots is for questions",
+        "--retain 6 --text IDS --text DIR/ids.txt --out DIR/new | two files have the name 'ids'",
+        "--retain 6 --text a_b=IDS --out DIR/new            | 'a_b' is no name",
+        "--retain 6 --text DIR/none.txt --out DIR/new       | No such file",
+        "--retain 6 --tasks DIR/bad.jsonl --out DIR/new     | Line 1 of",
+        "--retain 6 --text IDS --out DIR/there              | there exists already",
+        "--retain 6 --text IDS --out DIR/file               | file exists already",
+        "--retain 6 --text IDS --out DIR/no/new             | does not exist; create it",
+        "--retain 6 --text IDS --out DIR/new --group-sequences -1 | must not be negative",
+      })
+  void compare(String arguments, String message) throws Exception {
+    Files.writeString(folder.resolve("there/mine"), "");
+    assertRefused("compare --model MODEL --calib IDS " + arguments, message);
   }
 
   @ParameterizedTest(name = "--calib {0}")

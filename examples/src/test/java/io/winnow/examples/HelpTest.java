@@ -10,8 +10,8 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** {@code --help} and {@code --version}. */
 class HelpTest {
   private static final String COMMANDS =
-      ",demo,inspect,calibrate,prune,apply,evolve,finetune,worker,evaluate,forward,generate,bench,bench search,"
-          + "bench many-experts,bench prune-stream";
+      ",demo,inspect,calibrate,prune,apply,evolve,finetune,worker,evaluate,compare,forward,generate,report,bench,bench search,"
+          + "bench many-experts,bench prune-stream,bench prefill,bench load,bench operations";
 
   private static Object[] args(String command, String option) {
     return (command + " " + option).strip().split(" ");
@@ -47,12 +47,15 @@ class HelpTest {
         "demo",
         "prune",
         "apply",
+        "sparsify",
         "evolve",
         "finetune",
         "worker",
         "evaluate",
+        "compare",
         "forward",
         "generate",
+        "report",
         "bench"
       })
   void theHelpNamesEveryCommandAndTheExitCodes(String command) {

@@ -145,7 +145,9 @@ class OtherCommandsTest {
     assertThat(object.getAsJsonArray("seconds")).hasSize(3);
     assertThat(object.getAsJsonArray("baseline_seconds")).hasSize(3);
     assertThat(object.has("peak_extra_bytes")).isTrue();
-    assertThat(result.out()).contains("speed-up", "same choice: yes", "a run per subset");
+    assertThat(object.get("matrix_products_seconds").getAsDouble()).isPositive();
+    assertThat(result.out())
+        .contains("matrix products alone", "speed-up", "same choice: yes", "a run per subset");
     assertThat(result.err()).contains("ours: ");
   }
 
@@ -170,7 +172,13 @@ class OtherCommandsTest {
     assertThat(object.getAsJsonArray("seconds")).hasSize(2);
     assertThat(object.getAsJsonArray("baseline_seconds")).hasSize(2);
     assertThat(object.get("ratio").getAsDouble()).isPositive();
-    assertThat(result.out()).contains("into the running model", "merged, written, loaded", "ratio");
+    assertThat(object.get("reading_seconds").getAsDouble()).isPositive();
+    assertThat(result.out())
+        .contains(
+            "reading the bytes alone",
+            "into the running model",
+            "merged, written, loaded",
+            "ratio");
     assertThat(folder).isDirectoryNotContaining(path -> path.toString().contains("winnow-merge"));
   }
 

@@ -43,7 +43,7 @@ import org.jspecify.annotations.Nullable;
  * and leaves the model as it was.
  */
 public final class ExpertPruner {
-  private static final int BATCH_TOKENS = 2048;
+  static final int BATCH_TOKENS = 2048;
   private static final long MEMORY_BYTES = 1L << 30;
 
   private final PruningMethod method;
@@ -254,7 +254,8 @@ public final class ExpertPruner {
     }
   }
 
-  private static void checkModel(MoeModel model, Calibration calibration) {
+  /** Checks that there is something to prune, and that the calibration fits. */
+  static void checkModel(MoeModel model, Calibration calibration) {
     if (model.moeLayers().isEmpty()) {
       throw new InvalidInputException("The model has no MoE layer, so that nothing can be pruned");
     }
@@ -582,13 +583,7 @@ public final class ExpertPruner {
     }
 
     private List<TokenSequences> batches() {
-      int tokens = batchTokens == null ? BATCH_TOKENS : batchTokens;
-      int size = Math.max(1, tokens / sequences.length());
-      List<TokenSequences> batches = new ArrayList<>();
-      for (int from = 0; from < sequences.count(); from += size) {
-        batches.add(sequences.slice(from, Math.min(sequences.count(), from + size)));
-      }
-      return batches;
+      return ExpertPruner.batches(sequences, batchTokens == null ? BATCH_TOKENS : batchTokens);
     }
 
     private void time(MoeLayerView layer, Runnable work) {
@@ -619,6 +614,16 @@ public final class ExpertPruner {
         progress.end();
       }
     }
+  }
+
+  /** Cuts sequences into batches of about so many tokens. */
+  static List<TokenSequences> batches(TokenSequences sequences, int tokens) {
+    int size = Math.max(1, tokens / sequences.length());
+    List<TokenSequences> batches = new ArrayList<>();
+    for (int from = 0; from < sequences.count(); from += size) {
+      batches.add(sequences.slice(from, Math.min(sequences.count(), from + size)));
+    }
+    return batches;
   }
 
   static LayerCalibration newCalibration(

@@ -211,6 +211,29 @@ class CalibrationStatisticsTest {
     }
   }
 
+  /** Issue: with a mixed calibration the loss on the worse-served domain falls. */
+  @Test
+  void whatCodeAloneServesWorseLosesLessWithAShareOfTheCalibration() {
+    try (Model model = load(Fixtures.TINY_MIXTRAL)) {
+      ExpertPruner pruner = ExpertPruner.builder().build();
+      Calibration code = Fixtures.naeeCalibration("code");
+      Calibration prose = Fixtures.naeeCalibration("prose");
+      PruningReport ofCode = pruner.search(model, code, 4);
+      CalibrationStatistics mixed =
+          pruner.calibrate(
+              model,
+              Calibration.mix(
+                  128,
+                  List.of(
+                      new Calibration.Share("code", code, 0.7),
+                      new Calibration.Share("prose", prose, 0.3))));
+      PruningReport ofBoth =
+          mixed.choose(PruningMethod.reconstruction(), ExpertBudget.perLayer(4), 0);
+      assertThat(ofBoth.parts().get(1).relativeLoss())
+          .isLessThan(mixed.partLosses(ofCode.layers()).get(1).relativeLoss());
+    }
+  }
+
   private static double perplexity(Model model) {
     return Perplexity.of(model, Fixtures.naeeTokens("valid.code").slice(0, 64)).perplexity();
   }

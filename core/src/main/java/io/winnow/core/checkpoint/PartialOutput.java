@@ -16,9 +16,9 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A file or folder on its way to its final name: a hidden sibling of the target, on the same disk,
- * that is renamed when it is complete and deleted when it is not.
+ * that is renamed when it is complete and deleted when it is not. Public for Winnow's own modules.
  */
-final class PartialOutput implements AutoCloseable {
+public final class PartialOutput implements AutoCloseable {
   private final Path target;
   private final Path parent;
   private final Path partial;
@@ -44,8 +44,12 @@ final class PartialOutput implements AutoCloseable {
     return new PartialOutput(target, null);
   }
 
-  /** For a folder, which is created. */
-  static PartialOutput forFolder(Path target) {
+  /**
+   * For a folder, which is created.
+   *
+   * @throws InvalidInputException if the target exists, or its parent cannot be written to
+   */
+  public static PartialOutput forFolder(Path target) {
     PartialOutput output = new PartialOutput(target, null);
     try {
       // Not createTempDirectory: its folder is private to the owner, and would stay so.
@@ -86,12 +90,12 @@ final class PartialOutput implements AutoCloseable {
   }
 
   /** Where to write. */
-  Path path() {
+  public Path path() {
     return partial;
   }
 
   /** Gives the output its final name. */
-  void complete() {
+  public void complete() {
     try {
       if (Files.isDirectory(partial)) {
         force(partial);

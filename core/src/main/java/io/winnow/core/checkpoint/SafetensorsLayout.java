@@ -6,6 +6,7 @@ import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.checkpoint.Segment.BufferSegment;
 import io.winnow.core.checkpoint.Segment.FileSegment;
+import io.winnow.core.checkpoint.Segment.MaskedSegment;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -142,7 +143,29 @@ record SafetensorsLayout(String header, ImmutableList<OutputTensor> tensors) {
         sources.transfer(part.file(), part.offset(), part.length(), file, channel, progress);
       } else if (segment instanceof BufferSegment part) {
         writeFully(file, channel, part.data(), progress);
+      } else if (segment instanceof MaskedSegment part) {
+        writeMasked(file, channel, part, sources, progress);
       }
+    }
+  }
+
+  private static void writeMasked(
+      Path file,
+      FileChannel channel,
+      MaskedSegment matrix,
+      SourceFiles sources,
+      LongConsumer progress)
+      throws IOException {
+    long rows = matrix.length() / matrix.rowBytes();
+    int step = Math.max(1, BUFFER_CHUNK / matrix.rowBytes());
+    for (long row = 0; row < rows; row += step) {
+      FileErrors.throwIfInterrupted("write", file);
+      int count = (int) Math.min(step, rows - row);
+      ByteBuffer part =
+          sources.read(
+              matrix.file(), matrix.offset() + row * matrix.rowBytes(), count * matrix.rowBytes());
+      matrix.apply(part, row);
+      writeFully(file, channel, part, progress);
     }
   }
 

@@ -6,7 +6,9 @@ import ai.djl.Model;
 import ai.djl.engine.Engine;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.util.Progress;
+import io.winnow.core.ExpertMask;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.LayerSparsity;
 import io.winnow.core.LayerwiseModel;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
@@ -113,6 +115,43 @@ public final class MoeModels {
       @Nullable Progress progress) {
     new CheckpointSlicer(CheckpointLayout.of(Checkpoint.open(source)), new TreeMap<>(retained))
         .write(target, provenance, Map.of(), progress);
+  }
+
+  /**
+   * Checks that {@link #writeMasked} can write a checkpoint, before anything is computed for it.
+   * Only {@code config.json} and the headers of the files are read.
+   *
+   * @throws InvalidInputException if the folder is no checkpoint of a supported family with
+   *     experts, these are quantised, or their matrices are stored transposed ({@code gpt_oss},
+   *     {@code llama4})
+   */
+  public static void checkMaskable(Path source) {
+    new CheckpointMasker(CheckpointLayout.of(Checkpoint.open(source)));
+  }
+
+  /**
+   * Writes a checkpoint in which some weights of its routed experts are zero, without loading the
+   * model. Every other byte of its tensors is that of the source, and the files are as large; stock
+   * loaders read them. A few rows are in memory at a time.
+   *
+   * @param source a checkpoint folder
+   * @param mask is asked for every row of every expert once
+   * @param provenance what to note of the mask
+   * @param target a folder that does not exist yet; it appears when it is complete
+   * @return how many weights are zero, one entry per layer with experts
+   * @throws InvalidInputException as {@link #checkMaskable} does, if a weight is not finite, the
+   *     mask was made for another model, or as in {@link #save}
+   * @throws java.util.concurrent.CancellationException if the thread is interrupted; its
+   *     interrupted status is kept
+   */
+  public static List<LayerSparsity> writeMasked(
+      Path source,
+      ExpertMask mask,
+      Provenance provenance,
+      Path target,
+      @Nullable Progress progress) {
+    return new CheckpointMasker(CheckpointLayout.of(Checkpoint.open(source)))
+        .write(mask, provenance, target, progress);
   }
 
   /**

@@ -465,6 +465,13 @@ final class SparseMoe extends FeedForward implements MergeableMoeLayer {
     }
   }
 
+  @Override
+  public NDArray expertIntermediate(int expert, NDArray hidden) {
+    return runtime()
+        .inferenceKernel()
+        .expertIntermediate(hidden.getManager(), hidden, weights, expert);
+  }
+
   /** Returns the numbers that the layer's experts have in the checkpoint. */
   List<Integer> stored() {
     return stored;

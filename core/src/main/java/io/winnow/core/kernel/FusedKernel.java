@@ -280,6 +280,21 @@ public final class FusedKernel implements Kernel {
   }
 
   @Override
+  public NDArray expertIntermediate(
+      NDManager manager, NDArray input, ExpertWeights weights, int expert) {
+    try (DeviceTensor x = DeviceTensor.borrowing(input)) {
+      return module
+          .runForTensor(
+              manager,
+              "expert_intermediate",
+              x,
+              weights.gate().get(expert),
+              weights.up().get(expert))
+          .array();
+    }
+  }
+
+  @Override
   public NDArray finalHidden(NDManager manager, DeviceTensor hidden, DeviceTensor norm) {
     return module.runForTensor(manager, "normalize", hidden, norm, constants).array();
   }

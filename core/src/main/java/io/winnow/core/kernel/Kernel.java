@@ -93,6 +93,12 @@ public interface Kernel {
   /** Computes one expert in float32: {@code [tokens, hiddenSize]} to the same shape. */
   NDArray expertOutput(NDManager manager, NDArray input, ExpertWeights weights, int expert);
 
+  /**
+   * Computes in float32 what the last matrix of one expert multiplies: {@code [tokens, hiddenSize]}
+   * to {@code [tokens, intermediateSize]}.
+   */
+  NDArray expertIntermediate(NDManager manager, NDArray input, ExpertWeights weights, int expert);
+
   /** Applies the norm to a hidden state, in float32: what the head multiplies. */
   NDArray finalHidden(NDManager manager, DeviceTensor hidden, DeviceTensor norm);
 

@@ -407,36 +407,45 @@ public final class ReferenceKernel implements Kernel {
   }
 
   private static NDArray feedForward(NDArray x, ExpertWeights weights, int expert) {
+    NDArray output = linear(activate(x, weights, expert), weights.down().get(expert));
+    DeviceTensor up = weights.up().get(expert);
+    if (up.shape().dimension() == 2) {
+      return output;
+    }
+    long width = weights.gate().get(expert).shape().get(0);
+    return output.add(up.array().flatten().get(new NDIndex("{}:", width)));
+  }
+
+  /** What an expert's last product multiplies. */
+  private static NDArray activate(NDArray x, ExpertWeights weights, int expert) {
     // Not Activation.swish, which multiplies by a number of Java.
     NDArray linear = linear(x, weights.gate().get(expert));
     DeviceTensor up = weights.up().get(expert);
     if (up.shape().dimension() == 1) {
-      return clamped(linear, up.array(), weights.down().get(expert));
+      return clamped(linear, up.array());
     }
     if (up.shape().dimension() == 3) {
-      return biasedFeedForward(linear, up.array().flatten(), weights.down().get(expert));
+      return biasedActivation(linear, up.array().flatten());
     }
     NDArray gate = Activation.sigmoid(linear).mul(linear);
-    return linear(gate.mul(linear(x, up)), weights.down().get(expert));
+    return gate.mul(linear(x, up));
   }
 
-  /** The rest of a dense or shared expert with biases. */
-  private static NDArray biasedFeedForward(NDArray gateAndUp, NDArray biases, DeviceTensor down) {
+  /** The same of a dense or shared expert with biases. */
+  private static NDArray biasedActivation(NDArray gateAndUp, NDArray biases) {
     long width = gateAndUp.getShape().get(1);
     NDList halves = gateAndUp.add(biases.get(new NDIndex(":{}", width))).split(2, 1);
     NDArray gate = halves.get(0);
-    return linear(gate.mul(Activation.sigmoid(gate)).mul(halves.get(1)), down)
-        .add(biases.get(new NDIndex("{}:", width)));
+    return gate.mul(Activation.sigmoid(gate)).mul(halves.get(1));
   }
 
-  /** The rest of an expert of gpt-oss. */
-  private static NDArray clamped(NDArray gateAndUp, NDArray biases, DeviceTensor down) {
+  /** The same of an expert of gpt-oss. */
+  private static NDArray clamped(NDArray gateAndUp, NDArray biases) {
     long width = gateAndUp.getShape().get(1);
     NDArray pairs = gateAndUp.add(biases.get(new NDIndex(":{}", width))).reshape(-1, width / 2, 2);
     NDArray gate = pairs.get(new NDIndex("..., 0")).minimum(7f);
     NDArray up = pairs.get(new NDIndex("..., 1")).clip(-7f, 7f).add(1f);
-    NDArray activated = gate.mul(Activation.sigmoid(gate.mul(1.702f))).mul(up);
-    return linear(activated, down).add(biases.get(new NDIndex("{}:", width)));
+    return gate.mul(Activation.sigmoid(gate.mul(1.702f))).mul(up);
   }
 
   @Override
@@ -450,6 +459,16 @@ public final class ReferenceKernel implements Kernel {
       NDArray x = input.duplicate();
       x.attach(scratch);
       return attach(manager, feedForward(x, weights, expert));
+    }
+  }
+
+  @Override
+  public NDArray expertIntermediate(
+      NDManager manager, NDArray input, ExpertWeights weights, int expert) {
+    try (NDManager scratch = manager.newSubManager()) {
+      NDArray x = input.duplicate();
+      x.attach(scratch);
+      return attach(manager, activate(x, weights, expert));
     }
   }
 

@@ -411,6 +411,10 @@ class M(Module):
       z = torch.add(z, self.down_bias(gate, w3))
     return z
 
+  # What its last product multiplies, in float32 too: [N, H] -> [N, m].
+  def expert_intermediate(self: __torch__.M, x: Tensor, w1: Tensor, w3: Tensor) -> Tensor:
+    return self.activate(x, torch.t(torch.to(w1, 6)), torch.t(torch.to(w3, 6)))
+
   # The experts' weighted outputs added to the residual [N, H]. The pairs of token and expert come sorted by
   # expert, whose weights are transposed: expert experts[i] takes tokens[starts[i]:starts[i + 1]] with the weights at the same places.
   # A token occurs once per expert, so that every index_add_ has one writer per row and the sum has one order.
@@ -500,3 +504,12 @@ class M(Module):
         torch.copy_(torch.narrow(targets[i], 0, start, count), torch.select(sums, 0, i))
       start = start + count
     return factors
+
+  # ---- benchmarks ---------------------------------------------------------------------------------
+
+  # Products [rows, inner] x [inner, columns] and nothing else -> an element of the last. They are written to
+  # outputs, since the optimizer removes those whose result nobody reads.
+  def products(self: __torch__.M, inputs: List[Tensor], weights: List[Tensor], outputs: List[Tensor]) -> Tensor:
+    for i in range(len(inputs)):
+      torch.mm(inputs[i], weights[i], out=outputs[i])
+    return torch.to(torch.narrow(torch.reshape(outputs[-1], [-1]), 0, 0, 1), 6)

@@ -1,7 +1,10 @@
 package io.winnow.pruning.evolve;
 
 import com.google.gson.JsonArray;
+import com.google.gson.JsonElement;
+import com.google.gson.JsonNull;
 import com.google.gson.JsonObject;
+import com.google.gson.JsonPrimitive;
 import io.winnow.core.JsonFiles;
 import io.winnow.core.Provenance;
 import java.io.IOException;
@@ -17,8 +20,9 @@ import org.jspecify.annotations.Nullable;
  * @param start the given individuals and what they are worth, in their order
  * @param pruned the best that only prunes; null if none was evaluated
  * @param best the best of all
- * @param pruningEvaluations individuals evaluated in the pruning phase
- * @param mergingEvaluations individuals evaluated in the merging phase
+ * @param pruningFitness what each individual of the pruning phase is worth, in the order in which
+ *     they were made
+ * @param mergingFitness the same of the merging phase, which follows
  * @param fitness what identifies model and task, as {@link Fitness#digest} says
  * @param provenance how the result was made
  * @param time the whole run of this process
@@ -28,15 +32,27 @@ public record EvolutionReport(
     List<EvaluatedIndividual> start,
     @Nullable EvaluatedIndividual pruned,
     EvaluatedIndividual best,
-    int pruningEvaluations,
-    int mergingEvaluations,
+    List<Double> pruningFitness,
+    List<Double> mergingFitness,
     String fitness,
     Provenance provenance,
     Duration time) {
 
-  /** Copies the list. */
+  /** Copies the lists. */
   public EvolutionReport {
     start = List.copyOf(start);
+    pruningFitness = List.copyOf(pruningFitness);
+    mergingFitness = List.copyOf(mergingFitness);
+  }
+
+  /** Returns the number of individuals evaluated in the pruning phase. */
+  public int pruningEvaluations() {
+    return pruningFitness.size();
+  }
+
+  /** Returns the number of individuals evaluated in the merging phase. */
+  public int mergingEvaluations() {
+    return mergingFitness.size();
   }
 
   /** Returns the report as JSON. A fitness that is not finite is null. */
@@ -48,23 +64,35 @@ public record EvolutionReport(
     json.addProperty("source", provenance.source());
     json.addProperty("fitness", fitness);
     json.add("space", space.toJson());
-    json.addProperty("pruning_evaluations", pruningEvaluations);
-    json.addProperty("merging_evaluations", mergingEvaluations);
+    json.addProperty("pruning_evaluations", pruningEvaluations());
+    json.addProperty("merging_evaluations", mergingEvaluations());
     json.addProperty("seconds", time.toMillis() / 1000.0);
     JsonArray given = new JsonArray();
     start.forEach(one -> given.add(toJson(one)));
     json.add("start", given);
     json.add("pruned", pruned == null ? null : toJson(pruned));
     json.add("best", toJson(best));
+    json.add("pruning_fitness", fitness(pruningFitness));
+    json.add("merging_fitness", fitness(mergingFitness));
     return json;
   }
 
   private static JsonObject toJson(EvaluatedIndividual evaluated) {
     JsonObject json = new JsonObject();
-    json.addProperty("fitness", Double.isFinite(evaluated.fitness()) ? evaluated.fitness() : null);
+    json.add("fitness", number(evaluated.fitness()));
     json.addProperty("digest", evaluated.individual().digest());
     json.add("individual", evaluated.individual().toJson());
     return json;
+  }
+
+  private static JsonArray fitness(List<Double> values) {
+    JsonArray array = new JsonArray();
+    values.forEach(value -> array.add(number(value)));
+    return array;
+  }
+
+  private static JsonElement number(double fitness) {
+    return Double.isFinite(fitness) ? new JsonPrimitive(fitness) : JsonNull.INSTANCE;
   }
 
   /**

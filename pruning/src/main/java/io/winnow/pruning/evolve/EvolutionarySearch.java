@@ -139,8 +139,8 @@ public final class EvolutionarySearch {
               .toList(),
           pruned.isEmpty() ? null : Operators.best(pruned),
           best,
-          pruned.size(),
-          merged.size(),
+          pruned.stream().map(EvaluatedIndividual::fitness).toList(),
+          merged.stream().map(EvaluatedIndividual::fitness).toList(),
           fitness.digest(),
           new Provenance(mergingLimit == null ? "eep-prune" : "eep", null, seed, source),
           total.elapsed());

@@ -3,6 +3,8 @@ package io.winnow.pruning.evolve;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import com.google.gson.JsonArray;
+import com.google.gson.JsonElement;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.InvalidInputException;
 import java.time.Duration;
@@ -357,6 +359,31 @@ class EvolutionarySearchTest {
                     .run())
         .isInstanceOf(InvalidInputException.class)
         .hasMessageContaining("nothing to start from");
+  }
+
+  @Test
+  void theReportHasEveryEvaluationsFitnessInTheirOrder() {
+    List<Generation> generations = generations(FakeTask.search(FakeTask.inline(), 2));
+    EvolutionReport report = FakeTask.search(FakeTask.inline(), 2).build().run();
+    for (Phase phase : Phase.values()) {
+      List<Double> expected =
+          generations.stream()
+              .filter(generation -> generation.state().phase() == phase)
+              .flatMap(generation -> generation.individuals().stream())
+              .map(EvaluatedIndividual::fitness)
+              .toList();
+      boolean pruning = phase == Phase.PRUNING;
+      assertThat(pruning ? report.pruningFitness() : report.mergingFitness())
+          .isEqualTo(expected)
+          .isNotEmpty();
+      JsonArray json =
+          report.toJson().getAsJsonArray(pruning ? "pruning_fitness" : "merging_fitness");
+      assertThat(json.asList().stream().map(JsonElement::getAsDouble).toList()).isEqualTo(expected);
+    }
+    EvolutionReport broken = FakeTask.search(Fitness.of("nan", one -> Double.NaN), 2).build().run();
+    assertThat(broken.toJson().getAsJsonArray("pruning_fitness"))
+        .allMatch(JsonElement::isJsonNull)
+        .hasSize(broken.pruningEvaluations());
   }
 
   @Test
