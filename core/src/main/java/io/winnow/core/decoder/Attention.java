@@ -40,6 +40,10 @@ final class Attention extends DecoderBlock {
     tensors = new AttentionWeights(form, parts, projections);
   }
 
+  boolean isPlain() {
+    return tensors.isPlain();
+  }
+
   @Override
   DeviceTensor apply(ForwardPass pass, DeviceTensor hidden) {
     KeyValueCache.Layer cache = reserve(pass);

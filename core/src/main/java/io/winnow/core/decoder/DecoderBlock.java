@@ -54,10 +54,12 @@ abstract class DecoderBlock extends AbstractBlock {
     try {
       Shape shape = hidden.getShape();
       DeviceTensor input = DeviceTensor.owning(hidden.reshape(-1, runtime.config().hiddenSize()));
+      ParameterStore parameters = training ? parameterStore : null;
       ForwardPass pass =
           runtime.newPass(
               manager,
-              training ? parameterStore : null,
+              parameters,
+              runtime.kernel(parameters),
               (int) shape.get(1),
               new long[(int) shape.get(0)],
               null,

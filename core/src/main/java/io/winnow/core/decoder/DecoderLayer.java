@@ -16,6 +16,11 @@ final class DecoderLayer extends DecoderBlock {
         addChildBlock(feedForward instanceof SparseMoe ? "moe" : "dense", feedForward);
   }
 
+  /** Returns whether it consists of what {@code SingleTokenKernel} computes. */
+  boolean isPlain() {
+    return attention.isPlain() && feedForward.isPlain();
+  }
+
   FeedForward feedForward() {
     return feedForward;
   }

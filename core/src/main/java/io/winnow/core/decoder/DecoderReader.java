@@ -43,9 +43,11 @@ final class DecoderReader {
    * @param manager the model's
    * @param type to compute in
    * @param fused whether inference runs in the fused kernel
+   * @param small whether the steps of a single token run in Java then, where the form allows it
    */
-  DecoderReader(CheckpointLayout layout, NDManager manager, DataType type, boolean fused) {
-    this(layout, manager, type, fused, layout.whyNotTrainable());
+  DecoderReader(
+      CheckpointLayout layout, NDManager manager, DataType type, boolean fused, boolean small) {
+    this(layout, manager, type, fused, small, layout.whyNotTrainable());
   }
 
   /**
@@ -58,6 +60,7 @@ final class DecoderReader {
       NDManager manager,
       DataType type,
       boolean fused,
+      boolean small,
       @Nullable String whyNotTrainable) {
     this.layout = layout;
     this.manager = manager;
@@ -65,7 +68,7 @@ final class DecoderReader {
     kernel = new FusedKernel(manager, type, config.kernel());
     runtime =
         new DecoderRuntime(
-            config, type, manager, kernel, fused, whyNotTrainable, layout.layout() == null);
+            config, type, manager, kernel, fused, small, whyNotTrainable, layout.layout() == null);
   }
 
   /**

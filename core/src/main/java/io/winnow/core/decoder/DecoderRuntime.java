@@ -13,6 +13,7 @@ import io.winnow.core.kernel.Kernel;
 import io.winnow.core.kernel.KeyValueCache;
 import io.winnow.core.kernel.ReferenceKernel;
 import io.winnow.core.kernel.RotaryTable;
+import io.winnow.core.kernel.SingleTokenKernel;
 import java.util.Collection;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -28,12 +29,15 @@ final class DecoderRuntime {
   private final FusedKernel fused;
   private final Kernel training;
   private final Kernel inference;
+  private final @Nullable Kernel singleToken;
   private final RotaryTable rotary;
   private final RouterHooks hooks = new RouterHooks();
 
   /**
    * Creates it.
    *
+   * @param useFused whether inference runs in the fused kernel
+   * @param small whether the steps of a single token run in Java then, where the form allows it
    * @param whyNotTrainable what training is refused with; null if weights can be trained
    * @param singleExperts whether each expert has tensors of its own in the checkpoint
    */
@@ -43,6 +47,7 @@ final class DecoderRuntime {
       NDManager manager,
       FusedKernel fused,
       boolean useFused,
+      boolean small,
       @Nullable String whyNotTrainable,
       boolean singleExperts) {
     this.config = config;
@@ -55,6 +60,12 @@ final class DecoderRuntime {
     inference = useFused ? fused : training;
     attention = config.attentionForms();
     rotary = new RotaryTable(manager, config.rotary());
+    singleToken =
+        small
+                && useFused
+                && SingleTokenKernel.supports(manager.getDevice(), type, config.kernel(), attention)
+            ? new SingleTokenKernel(fused, config.kernel())
+            : null;
   }
 
   DecoderConfig config() {
@@ -104,21 +115,38 @@ final class DecoderRuntime {
   }
 
   /**
+   * Returns what computes a pass.
+   *
+   * @param parameters the weights to train with, or null for inference
+   * @throws InvalidInputException if weights of the family are not trained
+   */
+  Kernel kernel(@Nullable ParameterStore parameters) {
+    if (parameters == null) {
+      return inference;
+    }
+    checkTrainable();
+    return training;
+  }
+
+  /** Returns what computes the steps of a single token, or null if {@link #inferenceKernel}. */
+  @Nullable Kernel singleTokenKernel() {
+    return singleToken;
+  }
+
+  /**
    * Begins a forward pass of new tokens.
    *
    * @param parameters the weights to train with, or null for inference
+   * @param kernel what computes
    */
   ForwardPass newPass(
       NDManager scratch,
       @Nullable ParameterStore parameters,
+      Kernel kernel,
       int tokens,
       long[] padding,
       @Nullable KeyValueCache cache,
       @Nullable ForwardObserver observer) {
-    if (parameters != null) {
-      checkTrainable();
-    }
-    Kernel kernel = parameters == null ? inference : training;
     AttentionContext context =
         kernel.prepare(
             scratch,

@@ -26,6 +26,11 @@ final class DenseFeedForward extends FeedForward {
   }
 
   @Override
+  boolean isPlain() {
+    return weights.isPlain();
+  }
+
+  @Override
   DeviceTensor norm(ForwardPass pass) {
     return norm.tensor();
   }

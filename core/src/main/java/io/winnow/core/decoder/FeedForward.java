@@ -11,6 +11,9 @@ abstract class FeedForward extends DecoderBlock {
     super(runtime);
   }
 
+  /** Returns whether its experts are three matrices each, without biases. */
+  abstract boolean isPlain();
+
   /** Returns the norm's weight. */
   abstract DeviceTensor norm(ForwardPass pass);
 

@@ -15,6 +15,7 @@ import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.checkpoint.CheckpointDraft;
 import io.winnow.core.checkpoint.TensorInfo;
 import io.winnow.core.kernel.DeviceTensor;
+import io.winnow.core.kernel.Kernel;
 import io.winnow.core.kernel.Residual;
 import java.nio.file.Path;
 import java.util.HashSet;
@@ -103,8 +104,8 @@ final class LayerwiseDecoder implements LayerwiseModel {
                 scratch.create(
                     sequences.flatten(0, sequences.count()),
                     new Shape(sequences.count(), sequences.length()));
-            NDArray hidden =
-                opened.reader.runtime().inferenceKernel().embed(scratch, table, ids).array();
+            Kernel kernel = opened.reader.runtime().inferenceKernel();
+            NDArray hidden = kernel.settle(scratch, kernel.embed(scratch, table, ids)).array();
             hidden.attach(manager);
             return hidden;
           }
@@ -142,7 +143,7 @@ final class LayerwiseDecoder implements LayerwiseModel {
       manager = NDManager.newBaseManager(device, "PyTorch");
       reader =
           new DecoderReader(
-              layout, manager, DataType.FLOAT32, true, "A layer on its own is not trained");
+              layout, manager, DataType.FLOAT32, true, false, "A layer on its own is not trained");
     }
   }
 
@@ -162,11 +163,16 @@ final class LayerwiseDecoder implements LayerwiseModel {
       int tokens = (int) hidden.getShape().get(0) / sequences;
       try (NDManager scratch = opened.manager.newSubManager();
           Residual input = new Residual(DeviceTensor.borrowing(hidden))) {
+        DecoderRuntime runtime = opened.reader.runtime();
         ForwardPass pass =
-            opened
-                .reader
-                .runtime()
-                .newPass(scratch, null, tokens, new long[sequences], null, observer);
+            runtime.newPass(
+                scratch,
+                null,
+                runtime.inferenceKernel(),
+                tokens,
+                new long[sequences],
+                null,
+                observer);
         Residual output = layer.step(pass, input);
         if (output == null) {
           return null;

@@ -24,6 +24,7 @@ import io.winnow.core.checkpoint.Segment;
 import io.winnow.core.checkpoint.TensorType;
 import io.winnow.core.kernel.AttentionConfig;
 import io.winnow.core.kernel.DeviceTensor;
+import io.winnow.core.kernel.Kernel;
 import io.winnow.core.kernel.KeyValueCache;
 import io.winnow.core.kernel.Residual;
 import io.winnow.core.kernel.TensorList;
@@ -63,6 +64,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
   private final Weight head;
   private final @Nullable TensorList headBias;
   private volatile @Nullable Provenance provenance;
+  private final boolean plain;
   private volatile boolean trained;
 
   MoeDecoder(
@@ -82,6 +84,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     this.finalNorm = finalNorm;
     this.head = head;
     this.headBias = headBias == null ? null : TensorList.of(headBias);
+    plain = layers.stream().allMatch(DecoderLayer::isPlain);
     inputShapes = new Shape[] {new Shape(1, 1)};
     inputNames = List.of("input_ids");
     register(embedding);
@@ -462,7 +465,23 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     NDArray ids = checked(scratch, inputIds, cache);
     int tokens = (int) ids.getShape().get(1);
     long[] padding = cache == null ? new long[(int) ids.getShape().get(0)] : cache.padding();
-    ForwardPass pass = runtime.newPass(scratch, parameters, tokens, padding, cache, observer);
+    boolean single =
+        tokens == 1
+            && Arrays.equals(padding, new long[1])
+            && cache != null
+            && observer == null
+            && parameters == null
+            && finalHidden == null;
+    Kernel kernel = single ? singleTokenKernel() : null;
+    ForwardPass pass =
+        runtime.newPass(
+            scratch,
+            parameters,
+            kernel == null ? runtime.kernel(parameters) : kernel,
+            tokens,
+            padding,
+            cache,
+            observer);
     Residual residual = layers(pass, ids);
     if (residual == null || count == 0) {
       return null;
@@ -477,10 +496,17 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     return pass.kernel().head(scratch, residual, norm, pass.weight(head), headBias, tokens, count);
   }
 
+  /**
+   * Returns what computes the steps of a single token, if they run in Java: that uses copies of the
+   * weights, which training does not change.
+   */
+  @Nullable Kernel singleTokenKernel() {
+    return plain && !trained ? runtime.singleTokenKernel() : null;
+  }
+
   /** Runs the layers; null if the pass's observer ended them. */
   private @Nullable Residual layers(ForwardPass pass, NDArray ids) {
-    Residual residual =
-        new Residual(pass.kernel().embed(pass.manager(), pass.weight(embedding), ids));
+    Residual residual = pass.kernel().embed(pass.manager(), pass.weight(embedding), ids);
     for (DecoderLayer layer : layers) {
       Residual next = layer.step(pass, residual);
       residual.close();

@@ -14,6 +14,7 @@ import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
 import io.winnow.core.Telemetry;
 import io.winnow.core.checkpoint.Checkpoint;
+import io.winnow.core.checkpoint.TensorInfo;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
@@ -168,6 +169,9 @@ public final class MoeModels {
 
   /** Loads a checkpoint folder as a DJL model. Not thread-safe. */
   public static final class Loader {
+    /** 64 MB of copies; the larger a model, the less of its time is PyTorch's dispatching. */
+    private static final long SMALL_ELEMENTS = 16_000_000;
+
     private final Path folder;
     private @Nullable Device device;
     private @Nullable DataType type;
@@ -175,6 +179,7 @@ public final class MoeModels {
     private @Nullable Provenance provenance;
     private @Nullable Progress progress;
     private boolean fused = true;
+    private boolean javaSteps = true;
 
     private Loader(Path folder) {
       this.folder = folder;
@@ -235,6 +240,20 @@ public final class MoeModels {
     }
 
     /**
+     * Sets whether a small model's steps of one token run in plain Java, which is the default: on
+     * the CPU, in float32 or bfloat16, for checkpoints of up to 16 million elements whose attention
+     * and experts are like Mixtral's (grouped queries, RMS norms, no biases), one sequence at a
+     * time. It is several times faster than PyTorch, which needs longer to dispatch such operations
+     * than to compute them; products are summed in float32 in either type. The first step copies
+     * the weights it uses to the Java heap: changes that are made to the model's arrays afterwards,
+     * other than by training, merges and {@link io.winnow.core.MoeLayerView#retain}, are not seen.
+     */
+    public Loader optJavaSteps(boolean newJavaSteps) {
+      javaSteps = newJavaSteps;
+      return this;
+    }
+
+    /**
      * Loads the model. The caller closes it, and with it all weights.
      *
      * <p>Files that weights are mapped from must stay as they are until then: one that is cut short
@@ -266,7 +285,9 @@ public final class MoeModels {
       Model model = Model.newInstance(name, device, "PyTorch");
       boolean loaded = false;
       try {
-        DecoderReader reader = new DecoderReader(layout, model.getNDManager(), wanted, fused);
+        boolean small = javaSteps && elements(layout) <= SMALL_ELEMENTS;
+        DecoderReader reader =
+            new DecoderReader(layout, model.getNDManager(), wanted, fused, small);
         MoeDecoder decoder = reader.read(selection, progress);
         if (provenance != null) {
           provenance.warnIfOther(layout.checkpoint().digest());
@@ -293,6 +314,10 @@ public final class MoeModels {
         selection.put(layer, IntStream.range(0, layout.experts(layer)).boxed().toList());
       }
       return selection;
+    }
+
+    private static long elements(CheckpointLayout layout) {
+      return layout.checkpoint().tensors().values().stream().mapToLong(TensorInfo::elements).sum();
     }
 
     private static DataType storedType(CheckpointLayout layout) {

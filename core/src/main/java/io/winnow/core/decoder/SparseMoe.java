@@ -151,6 +151,11 @@ final class SparseMoe extends FeedForward implements MergeableMoeLayer {
   }
 
   @Override
+  boolean isPlain() {
+    return weights.isPlain();
+  }
+
+  @Override
   DeviceTensor norm(ForwardPass pass) {
     return pass.weight(norm);
   }
@@ -167,7 +172,7 @@ final class SparseMoe extends FeedForward implements MergeableMoeLayer {
     if (observer != null && !observer.onInput(this, routed.wideInput())) {
       return null;
     }
-    float[] ofGate = routed.logits().toFloatArray();
+    float[] ofGate = routed.logitValues();
     NDArray computed = observer == null ? null : observer.routedOutput(this, routed.wideInput());
     if (computed != null) {
       return new Residual(add(pass, routed, sharedWeights(ofGate), computed));

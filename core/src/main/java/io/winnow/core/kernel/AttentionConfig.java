@@ -56,6 +56,13 @@ public record AttentionConfig(
           && (chunk == 0 || position / chunk == earlier / chunk);
     }
 
+    /** Returns the first position that a token sees, where positions are not padded. */
+    int first(int position) {
+      int ofWindow = window == 0 ? 0 : Math.max(0, position + 1 - window);
+      int ofChunk = chunk == 0 ? 0 : position / chunk * chunk;
+      return Math.max(ofWindow, ofChunk);
+    }
+
     /** Returns whether all positions up to the token's are seen, for so many. */
     boolean isCausal(int positions) {
       return (window == 0 || positions <= window) && (chunk == 0 || positions <= chunk);

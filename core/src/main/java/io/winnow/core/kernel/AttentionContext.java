@@ -20,11 +20,13 @@ public final class AttentionContext {
    */
   private static final float MASKED = -30_000f;
 
-  private final TensorList rotary;
+  private final @Nullable TensorList rotary;
   private final Map<Visibility, TensorList> masks;
   private final int sequences;
   private final int tokens;
   private final @Nullable IValue sizes;
+  private final int past;
+  private final float @Nullable [] rotaryRow;
 
   /**
    * Creates a context.
@@ -39,27 +41,58 @@ public final class AttentionContext {
       int sequences,
       int tokens,
       @Nullable IValue sizes) {
+    this(rotary, masks, sequences, tokens, sizes, 0, null);
+  }
+
+  private AttentionContext(
+      @Nullable TensorList rotary,
+      Map<Visibility, TensorList> masks,
+      int sequences,
+      int tokens,
+      @Nullable IValue sizes,
+      int past,
+      float @Nullable [] rotaryRow) {
     this.rotary = rotary;
     this.masks = Map.copyOf(masks);
     this.sequences = sequences;
     this.tokens = tokens;
     this.sizes = sizes;
+    this.past = past;
+    this.rotaryRow = rotaryRow;
+  }
+
+  /**
+   * Creates the context of a single token.
+   *
+   * @param past the positions before it
+   * @param rotaryRow its cosines and sines, as {@link RotaryTable#row} returns them
+   */
+  static AttentionContext ofToken(int past, float[] rotaryRow) {
+    return new AttentionContext(null, Map.of(), 1, 1, null, past, rotaryRow);
+  }
+
+  int past() {
+    return past;
+  }
+
+  float[] rotaryRow() {
+    return ofThisKernel(rotaryRow);
   }
 
   TensorList rotary() {
-    return rotary;
+    return ofThisKernel(rotary);
   }
 
   DeviceTensor cos() {
-    return rotary.get(0);
+    return rotary().get(0);
   }
 
   DeviceTensor sin() {
-    return rotary.get(1);
+    return rotary().get(1);
   }
 
   DeviceTensor temperature() {
-    return rotary.get(2);
+    return rotary().get(2);
   }
 
   @Nullable DeviceTensor mask(Visibility visibility) {
@@ -82,10 +115,14 @@ public final class AttentionContext {
   }
 
   IValue sizes() {
-    if (sizes == null) {
+    return ofThisKernel(sizes);
+  }
+
+  private static <T> T ofThisKernel(@Nullable T prepared) {
+    if (prepared == null) {
       throw new IllegalStateException("The context was prepared by another kernel");
     }
-    return sizes;
+    return prepared;
   }
 
   /**

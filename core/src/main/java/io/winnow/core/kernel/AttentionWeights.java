@@ -56,6 +56,14 @@ public final class AttentionWeights {
     return config;
   }
 
+  /** Returns whether nothing but sizes and visibility sets it apart from Mixtral's attention. */
+  public boolean isPlain() {
+    return config.isPlain()
+        && !parts.containsKey(AttentionPart.QUERY_BIAS)
+        && !parts.containsKey(AttentionPart.OUTPUT_BIAS)
+        && !parts.containsKey(AttentionPart.SINKS);
+  }
+
   DeviceTensor get(AttentionPart part) {
     DeviceTensor tensor = parts.get(part);
     if (tensor == null) {
@@ -93,14 +101,7 @@ public final class AttentionWeights {
                 get(AttentionPart.VALUE),
                 get(AttentionPart.OUTPUT))
             : TensorList.of(get(AttentionPart.NORM), projections, get(AttentionPart.OUTPUT));
-    boolean biased = parts.containsKey(AttentionPart.QUERY_BIAS);
-    boolean plain =
-        config.isPlain()
-            && kernel.residualFactor() == 1
-            && !biased
-            && !parts.containsKey(AttentionPart.OUTPUT_BIAS)
-            && !parts.containsKey(AttentionPart.SINKS);
-    if (plain) {
+    if (isPlain() && kernel.residualFactor() == 1) {
       return fused(matrices, new long[0], List.of(), kernel);
     }
     List<DeviceTensor> extras = new ArrayList<>();
@@ -112,7 +113,7 @@ public final class AttentionWeights {
       norm = extras.size();
       extras.addAll(norms());
     }
-    if (biased) {
+    if (parts.containsKey(AttentionPart.QUERY_BIAS)) {
       bias = extras.size();
       extras.add(
           own(

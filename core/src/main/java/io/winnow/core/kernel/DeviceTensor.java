@@ -23,6 +23,8 @@ public final class DeviceTensor implements AutoCloseable {
   private final boolean owner;
   private @Nullable IValue value;
   private @Nullable NDManager valueManager;
+  private volatile float @Nullable [][] columns;
+  private volatile float @Nullable [] vector;
 
   private DeviceTensor(PtNDArray array, boolean owner) {
     this.array = array;
@@ -88,6 +90,57 @@ public final class DeviceTensor implements AutoCloseable {
     return owning((PtNDArray) array.get(new NDIndex().addSliceDim(from, to))).attach(manager);
   }
 
+  /**
+   * Returns a copy of a matrix's columns in float32, {@code [columns][rows]}, made on first use and
+   * kept.
+   */
+  float[][] columns(TorchScriptModule module) {
+    float[][] current = columns;
+    if (current == null) {
+      synchronized (this) {
+        current = columns;
+        if (current == null) {
+          current = copyColumns(module);
+          columns = current;
+        }
+      }
+    }
+    return current;
+  }
+
+  private float[][] copyColumns(TorchScriptModule module) {
+    int rows = (int) array.getShape().get(0);
+    float[][] copy = new float[(int) array.getShape().get(1)][];
+    try (NDManager scratch = array.getManager().newSubManager()) {
+      float[] all = module.runForTensor(scratch, "columns", this).array().toFloatArray();
+      for (int i = 0; i < copy.length; i++) {
+        copy[i] = Arrays.copyOfRange(all, i * rows, (i + 1) * rows);
+      }
+    }
+    return copy;
+  }
+
+  /** Returns a copy of a vector in float32, made on first use and kept. */
+  float[] vector() {
+    float[] current = vector;
+    if (current == null) {
+      current = array().toFloatArray();
+      vector = current;
+    }
+    return current;
+  }
+
+  /** Forgets the copies, since the tensor's elements have changed. */
+  void forgetCopies() {
+    columns = null;
+    vector = null;
+  }
+
+  /** Returns the elements of a contiguous tensor in the CPU's memory, valid while it is open. */
+  HostElements elements() {
+    return new HostElements(array.toByteBuffer(true), isKnownToDjl());
+  }
+
   /** Returns the TorchScript value, made on first use. It is closed with this tensor. */
   synchronized IValue value() {
     IValue current = value;
@@ -138,6 +191,7 @@ public final class DeviceTensor implements AutoCloseable {
   @Override
   public synchronized void close() {
     closeValue();
+    forgetCopies();
     if (owner) {
       array.close();
     }

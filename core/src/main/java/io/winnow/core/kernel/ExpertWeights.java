@@ -16,6 +16,11 @@ package io.winnow.core.kernel;
  */
 public record ExpertWeights(TensorList gate, TensorList up, TensorList down)
     implements AutoCloseable {
+  /** Returns whether the experts are three matrices each, without biases. */
+  public boolean isPlain() {
+    return up.size() == 0 || up.get(0).shape().dimension() == 2;
+  }
+
   @Override
   public void close() {
     gate.close();

@@ -65,9 +65,10 @@ public final class FusedKernel implements Kernel {
   }
 
   @Override
-  public DeviceTensor embed(NDManager manager, DeviceTensor table, NDArray ids) {
+  public Residual embed(NDManager manager, DeviceTensor table, NDArray ids) {
     try (DeviceTensor tokens = DeviceTensor.borrowing(ids)) {
-      return module.runForTensor(manager, "embed", table, tokens, config.embeddingFactor());
+      return new Residual(
+          module.runForTensor(manager, "embed", table, tokens, config.embeddingFactor()));
     }
   }
 
@@ -491,5 +492,6 @@ public final class FusedKernel implements Kernel {
               Math.max(1, piece / (experts.size() + merged.size())))
           .close();
     }
+    merged.forEach(DeviceTensor::forgetCopies);
   }
 }

@@ -9,7 +9,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * The operations a decoder consists of. {@link FusedKernel} runs them as TorchScript methods in any
  * type; {@link ReferenceKernel} runs the same in plain NDArray operations that can be
- * differentiated.
+ * differentiated; {@link SingleTokenKernel} runs the steps of one token in plain Java.
  *
  * <p>Results belong to the manager that is passed in, and the caller closes them. Hidden states are
  * {@code [sequences * tokens, hiddenSize]} in float32, norms and gates are float32 too; all other
@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
  */
 public interface Kernel {
   /** Looks up token embeddings: ids {@code [sequences, tokens]} int64. */
-  DeviceTensor embed(NDManager manager, DeviceTensor table, NDArray ids);
+  Residual embed(NDManager manager, DeviceTensor table, NDArray ids);
 
   /**
    * Prepares what all layers' attention shares.

@@ -160,6 +160,7 @@ public final class KeyValueCache implements AutoCloseable {
     private @Nullable DeviceTensor keys;
     private @Nullable DeviceTensor values;
     private @Nullable TensorList list;
+    private @Nullable ArrayCache arrays;
 
     private Layer() {}
 
@@ -183,6 +184,17 @@ public final class KeyValueCache implements AutoCloseable {
       return list;
     }
 
+    /** Returns the arrays of a single sequence, made on first use and with new tensors. */
+    ArrayCache arrays(AttentionConfig form) {
+      if (keys == null || values == null) {
+        throw new IllegalStateException("The cache has no room yet");
+      }
+      if (arrays == null) {
+        arrays = new ArrayCache(form, keys.elements(), values.elements(), capacity());
+      }
+      return arrays;
+    }
+
     int capacity() {
       return keys == null ? 0 : (int) keys.shape().get(2);
     }
@@ -197,6 +209,7 @@ public final class KeyValueCache implements AutoCloseable {
 
     @Override
     public void close() {
+      arrays = null;
       if (list != null) {
         list.close();
       }

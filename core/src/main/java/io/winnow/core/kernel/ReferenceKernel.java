@@ -35,11 +35,11 @@ public final class ReferenceKernel implements Kernel {
   }
 
   @Override
-  public DeviceTensor embed(NDManager manager, DeviceTensor table, NDArray ids) {
+  public Residual embed(NDManager manager, DeviceTensor table, NDArray ids) {
     NDArray kept = kept(manager, ids.duplicate());
     NDArray rows =
         Embedding.embedding(kept.flatten(), table.array(), SparseFormat.DENSE).singletonOrThrow();
-    return own(manager, times(manager, rows, config.embeddingFactor()));
+    return new Residual(own(manager, times(manager, rows, config.embeddingFactor())));
   }
 
   @Override

@@ -2,6 +2,7 @@ package io.winnow.core.kernel;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
+import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -15,6 +16,7 @@ public final class RotaryTable {
   private final RotaryConfig config;
   private final NDArray inverseFrequencies;
   private volatile @Nullable DeviceTensor factors;
+  private volatile float[][] rows = {};
 
   /**
    * Creates an empty table.
@@ -34,6 +36,21 @@ public final class RotaryTable {
   /** Returns the frequencies {@code [rotarySize / 2]} float32. */
   NDArray inverseFrequencies() {
     return inverseFrequencies;
+  }
+
+  /** Returns one position's factors: cosines, then sines with their signs. */
+  float[] row(TorchScriptModule module, int position) {
+    float[][] current = rows;
+    if (position >= current.length) {
+      float[] all = factors(module, position + 1).array().toFloatArray();
+      int size = 2 * 2 * (int) inverseFrequencies.size();
+      current = new float[all.length / size][];
+      for (int i = 0; i < current.length; i++) {
+        current[i] = Arrays.copyOfRange(all, i * size, (i + 1) * size);
+      }
+      rows = current;
+    }
+    return current[position];
   }
 
   /** Returns the factors of at least so many positions, {@code [positions, 2 rotarySize]}. */

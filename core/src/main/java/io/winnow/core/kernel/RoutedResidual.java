@@ -21,6 +21,11 @@ public abstract class RoutedResidual implements AutoCloseable {
   /** Returns router logits {@code [tokens, experts]} in float32. */
   public abstract NDArray logits();
 
+  /** Returns the router logits as a row-major array that nobody else keeps. */
+  public float[] logitValues() {
+    return logits().toFloatArray();
+  }
+
   @Override
   public abstract void close();
 }

@@ -23,6 +23,10 @@ class M(Module):
   def convert(self: __torch__.M, x: Tensor, device: str, dtype: int) -> Tensor:
     return torch.to(x, torch.device(device), dtype)
 
+  # A matrix's columns one behind the other, in float32: [rows, columns] -> [columns, rows].
+  def columns(self: __torch__.M, x: Tensor) -> Tensor:
+    return torch.contiguous(torch.t(torch.to(x, 6)))
+
   def join(self: __torch__.M, parts: List[Tensor]) -> Tensor:
     return torch.cat(parts)
 

@@ -11,6 +11,7 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.training.ParameterStore;
+import com.google.common.primitives.Floats;
 import com.google.common.primitives.Ints;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
@@ -220,6 +221,37 @@ class FamilyGoldenTest {
       assertThat(together)
           .containsExactly(
               Arrays.copyOfRange(expected, 0, 12), generator.generate(shorter, config).tokenIds());
+    }
+  }
+
+  @ParameterizedTest(name = "{0}")
+  @MethodSource("families")
+  void stepsOfOneTokenAreTheSameInJavaAndInTorchScript(String family) {
+    long[] tokens = inputs(family).sequence(1);
+    try (Model model = loader(Fixtures.golden(family), true).load();
+        Model torch = loader(Fixtures.golden(family), true).optJavaSteps(false).load()) {
+      float[] whole = logits(model, TokenSequences.of(new long[][] {tokens}));
+      assertClose(stepped(model, tokens), whole, "logits of steps");
+      assertClose(stepped(torch, tokens), whole, "logits of steps in TorchScript");
+      assertThat(decoder(torch).singleTokenKernel()).isNull();
+      assertThat(decoder(model).singleTokenKernel() != null)
+          .as("whether the family's layers are like Mixtral's")
+          .isEqualTo(List.of("mixtral", "granitemoe").contains(family));
+    }
+  }
+
+  /** The logits of all tokens, of which the first two are taken together and then one at a time. */
+  private static float[] stepped(Model model, long[] tokens) {
+    try (NDManager manager = model.getNDManager().newSubManager();
+        KeyValueCache cache = decoder(model).newCache(0)) {
+      NDArray ids = manager.create(new long[][] {tokens});
+      List<float[]> logits = new ArrayList<>();
+      logits.add(decoder(model).next(ids.get(":, :2"), cache, 2).toFloatArray());
+      for (int i = 2; i < tokens.length; i++) {
+        NDArray id = ids.get(":, {}:{}", i, i + 1);
+        logits.add(decoder(model).next(id, cache).toFloatArray());
+      }
+      return Floats.concat(logits.toArray(float[][]::new));
     }
   }
 

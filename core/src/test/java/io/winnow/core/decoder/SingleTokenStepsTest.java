@@ -1,0 +1,219 @@
+package io.winnow.core.decoder;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import ai.djl.Device;
+import ai.djl.Model;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.DataType;
+import ai.djl.ndarray.types.Shape;
+import io.winnow.core.ExpertMerge;
+import io.winnow.core.Fixtures;
+import io.winnow.core.MergeableMoeLayer;
+import io.winnow.core.RandomCheckpoint;
+import io.winnow.core.RouterHook;
+import io.winnow.core.RoutingDecision;
+import io.winnow.core.TokenSequences;
+import io.winnow.core.generate.GenerationConfig;
+import io.winnow.core.generate.Generator;
+import io.winnow.core.kernel.KeyValueCache;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Set;
+import java.util.function.Consumer;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** The steps of one token that run in Java, beside the same steps in TorchScript. */
+class SingleTokenStepsTest {
+  private static final long[] TOKENS = Fixtures.naeeTokens("valid.code").sequence(0);
+
+  @TempDir private Path folder;
+
+  private static Model load(Path checkpoint, DataType type, boolean javaSteps) {
+    return MoeModels.loader(checkpoint)
+        .optDevice(Device.cpu())
+        .optDataType(type)
+        .optJavaSteps(javaSteps)
+        .load();
+  }
+
+  private static MoeDecoder decoder(Model model) {
+    return (MoeDecoder) model.getBlock();
+  }
+
+  private static float[] next(Model model, KeyValueCache cache, int from, int to) {
+    try (NDManager manager = model.getNDManager().newSubManager()) {
+      long[] tokens = Arrays.copyOfRange(TOKENS, from, to);
+      return decoder(model)
+          .next(manager.create(tokens, new Shape(1, tokens.length)), cache)
+          .toFloatArray();
+    }
+  }
+
+  /** The logits of some tokens that follow one another in steps. */
+  private static float[] steps(Model model, int prompt, int until) {
+    try (KeyValueCache cache = decoder(model).newCache(0)) {
+      float[] logits = next(model, cache, 0, prompt);
+      for (int i = prompt; i < until; i++) {
+        logits = next(model, cache, i, i + 1);
+      }
+      return logits;
+    }
+  }
+
+  private static float[] whole(Model model, int until) {
+    try (KeyValueCache cache = decoder(model).newCache(0)) {
+      return next(model, cache, 0, until);
+    }
+  }
+
+  /** Checks that both models compute the same. */
+  private static void assertSame(Model java, Model torch) {
+    assertThat(steps(java, 3, 12)).containsExactly(steps(torch, 3, 12), within(1e-4f));
+  }
+
+  @Test
+  void theCacheIsThatOfOtherPassesAlsoWhenItGrows() {
+    try (Model model = load(Fixtures.TINY_MIXTRAL, DataType.FLOAT32, true);
+        KeyValueCache cache = decoder(model).newCache(0)) {
+      next(model, cache, 0, 5);
+      next(model, cache, 5, 6);
+      next(model, cache, 6, 7);
+      next(model, cache, 7, 250);
+      for (int i = 250; i < 255; i++) {
+        next(model, cache, i, i + 1);
+      }
+      assertThat(next(model, cache, 255, 256)).containsExactly(whole(model, 256), within(1e-4f));
+      // The sequence twice, so that it leaves its arrays, and one of them again.
+      try (KeyValueCache both = decoder(model).expand(cache, new int[] {0, 0}, 3);
+          KeyValueCache one = decoder(model).expand(both, new int[] {1}, 2)) {
+        float[] continued = next(model, cache, 3, 4);
+        assertThat(next(model, one, 3, 4)).containsExactly(continued, within(1e-4f));
+      }
+    }
+  }
+
+  @Test
+  void aTextGoesOnInRoomAddedToTheCache() {
+    long[] prompt = Arrays.copyOf(TOKENS, 250);
+    try (Model java = load(Fixtures.TINY_MIXTRAL, DataType.FLOAT32, true);
+        Model torch = load(Fixtures.TINY_MIXTRAL, DataType.FLOAT32, false)) {
+      assertThat(generated(java, prompt)).isEqualTo(generated(torch, prompt));
+    }
+  }
+
+  @Test
+  void bfloat16IsAtLeastAsCloseToFloat32AsTorchScript() {
+    try (Model wide = load(Fixtures.TINY_MIXTRAL, DataType.FLOAT32, false);
+        Model java = load(Fixtures.TINY_MIXTRAL, DataType.BFLOAT16, true);
+        Model torch = load(Fixtures.TINY_MIXTRAL, DataType.BFLOAT16, false)) {
+      float[] expected = steps(wide, 2, 40);
+      assertThat(distance(steps(java, 2, 40), expected))
+          .isLessThan(distance(steps(torch, 2, 40), expected))
+          .isPositive();
+    }
+  }
+
+  private static double distance(float[] actual, float[] expected) {
+    double squares = 0;
+    for (int i = 0; i < expected.length; i++) {
+      squares += Math.pow(actual[i] - expected[i], 2);
+    }
+    return Math.sqrt(squares);
+  }
+
+  @Test
+  void aWindowOfAttentionHidesWhatIsOutsideOfIt() throws Exception {
+    Path checkpoint =
+        new RandomCheckpoint().set("sliding_window", 4).write(folder.resolve("window"));
+    try (Model java = load(checkpoint, DataType.FLOAT32, true);
+        Model torch = load(checkpoint, DataType.FLOAT32, false)) {
+      assertThat(generated(java, 1, 2, 3)).isEqualTo(generated(torch, 1, 2, 3));
+    }
+  }
+
+  private static long[] generated(Model model, long... prompt) {
+    return Generator.of(model)
+        .withEndTokens(Set.of())
+        .generate(prompt, GenerationConfig.greedy(20))
+        .tokenIds();
+  }
+
+  @Test
+  void hooksDecideAsInOtherPasses() {
+    RouterHook swapped =
+        (layer, logits, decision) ->
+            RoutingDecision.of(
+                2,
+                new int[] {decision.expert(0, 1), RoutingDecision.NONE},
+                new float[] {decision.weight(0, 0), 0});
+    RouterHook single =
+        (layer, logits, decision) ->
+            decision.tokens() == 1 ? swapped.onRouting(layer, logits, decision) : decision;
+    try (Model java = load(Fixtures.TINY_MIXTRAL, DataType.FLOAT32, true);
+        Model torch = load(Fixtures.TINY_MIXTRAL, DataType.FLOAT32, false)) {
+      float[] without = steps(java, 3, 12);
+      decoder(java).routerHooks().set(single);
+      decoder(torch).routerHooks().set(single);
+      assertSame(java, torch);
+      assertThat(steps(java, 3, 12)).isNotEqualTo(without);
+    }
+  }
+
+  /** What may change about a model after its weights were copied. */
+  enum Change {
+    PRUNING(model -> decoder(model).moeLayers().forEach(layer -> layer.retain(1, 3, 4, 6))),
+    MERGE(model -> merge(model, 1)),
+    ANOTHER_MERGE_INTO_THE_SAME_MEMORY(
+        model -> {
+          merge(model, 1);
+          steps(model, 3, 12);
+          merge(model, 2);
+        }),
+    UNDONE_MERGE(
+        model -> {
+          merge(model, 1);
+          steps(model, 3, 12);
+          decoder(model).moeLayers().forEach(MergeableMoeLayer::undoMerge);
+        }),
+    TRAINING(
+        model -> {
+          TokenSequences text = TokenSequences.of(new long[][] {TOKENS, TOKENS});
+          FineTuning.builder().optSteps(1).build().run(model, text, text);
+        });
+
+    private final Consumer<Model> change;
+
+    Change(Consumer<Model> change) {
+      this.change = change;
+    }
+
+    private static void merge(Model model, double factor) {
+      double[][] router = new double[4][8];
+      double[][] experts = new double[4][8];
+      for (int row = 0; row < 4; row++) {
+        router[row][row] = 1;
+        experts[row][row] = 0.5;
+        experts[row][row + 4] = 0.1 * factor;
+      }
+      ExpertMerge merge = ExpertMerge.of(router, experts);
+      decoder(model).moeLayers().forEach(layer -> layer.applyMerge(merge, 2));
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void whatChangesBetweenStepsIsSeen(Change change) {
+    try (Model java = load(Fixtures.TINY_MIXTRAL, DataType.FLOAT32, true);
+        Model torch = load(Fixtures.TINY_MIXTRAL, DataType.FLOAT32, false)) {
+      assertSame(java, torch);
+      change.change.accept(java);
+      change.change.accept(torch);
+      assertSame(java, torch);
+    }
+  }
+}
