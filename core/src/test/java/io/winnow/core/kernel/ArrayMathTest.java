@@ -33,7 +33,7 @@ class ArrayMathTest {
     "1000, Infinity"
   })
   void theExponentialOfWhatIsNoOrdinaryNumberIsThatOfMath(float x, float expected) {
-    assertThat(ArrayMath.exp(x)).isEqualTo(expected);
+    assertThat(ArrayMath.exp(x)).isEqualTo(Float.valueOf(expected));
   }
 
   @ParameterizedTest
