@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
 import java.nio.file.FileSystemException;
+import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CountDownLatch;
@@ -31,24 +32,6 @@ import picocli.CommandLine.Command;
       "",
       "Results go to standard output, progress to standard error. Exit code: 0 done, 2 bad input,",
       "130 interrupted, 1 a defect of winnow."
-    },
-    subcommands = {
-      DemoCommand.class,
-      InspectCommand.class,
-      CalibrateCommand.class,
-      PruneCommand.class,
-      ApplyCommand.class,
-      SparsifyCommand.class,
-      EvolveCommand.class,
-      FineTuneCommand.class,
-      WorkerCommand.class,
-      EvaluateCommand.class,
-      CompareCommand.class,
-      ForwardCommand.class,
-      GenerateCommand.class,
-      CalibrateSkipCommand.class,
-      ReportCommand.class,
-      BenchCommand.class
     })
 public final class Winnow implements Callable<Integer> {
   static final int DEFECT = 1;
@@ -56,6 +39,25 @@ public final class Winnow implements Callable<Integer> {
   static final int INTERRUPTED = 130;
 
   private static final long CLEAN_UP_SECONDS = 30;
+
+  private static final List<Class<?>> COMMANDS =
+      List.of(
+          DemoCommand.class,
+          InspectCommand.class,
+          CalibrateCommand.class,
+          PruneCommand.class,
+          ApplyCommand.class,
+          SparsifyCommand.class,
+          EvolveCommand.class,
+          FineTuneCommand.class,
+          WorkerCommand.class,
+          EvaluateCommand.class,
+          CompareCommand.class,
+          ForwardCommand.class,
+          GenerateCommand.class,
+          CalibrateSkipCommand.class,
+          ReportCommand.class,
+          BenchCommand.class);
 
   /** Reads the version from the library. */
   static final class Version implements CommandLine.IVersionProvider {
@@ -100,6 +102,7 @@ public final class Winnow implements Callable<Integer> {
   static int run(String... args) {
     Telemetry.off();
     CommandLine commands = new CommandLine(new Winnow());
+    addSubcommands(commands, args);
     commands.setExpandAtFiles(false);
     setVersion(commands);
     commands.setParameterExceptionHandler(
@@ -126,6 +129,16 @@ public final class Winnow implements Callable<Integer> {
           return DEFECT;
         });
     return commands.execute(args);
+  }
+
+  /** Adds the one that is called, or all: reading the options of each takes time. */
+  private static void addSubcommands(CommandLine commands, String[] args) {
+    List<Class<?>> called =
+        COMMANDS.stream()
+            .filter(
+                type -> args.length > 0 && type.getAnnotation(Command.class).name().equals(args[0]))
+            .toList();
+    (called.isEmpty() ? COMMANDS : called).forEach(commands::addSubcommand);
   }
 
   private static void setVersion(CommandLine command) {
