@@ -251,7 +251,7 @@ final class BenchCommand implements Callable<Integer> {
         "  winnow bench decode --model random-mixtral --dtype bfloat16 --threads 1"
       })
   Integer decode(
-      @Mixin ModelOptions model,
+      @Mixin DecodingOptions model,
       @Mixin SkipOptions skip,
       @Mixin BaselineOptions baselines,
       @Option(

@@ -24,7 +24,7 @@ import picocli.CommandLine.Option;
       "  winnow generate --model Mixtral-8x7B-r6 --prompt 'def ' --max-tokens 64"
     })
 final class GenerateCommand implements Callable<Integer> {
-  @Mixin private ModelOptions model;
+  @Mixin private DecodingOptions model;
 
   @Mixin private SkipOptions skip;
 

@@ -11,7 +11,7 @@ import java.nio.file.Path;
 import picocli.CommandLine.Option;
 
 /** The options of every command that runs a model. */
-final class ModelOptions {
+class ModelOptions {
   @Option(
       names = "--model",
       required = true,
@@ -120,7 +120,7 @@ final class ModelOptions {
     return loader(model, type());
   }
 
-  private MoeModels.Loader loader(Path folder, DataType as) {
+  MoeModels.Loader loader(Path folder, DataType as) {
     return MoeModels.loader(folder).optDataType(as).optDevice(device());
   }
 }

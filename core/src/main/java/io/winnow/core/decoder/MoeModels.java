@@ -169,8 +169,8 @@ public final class MoeModels {
 
   /** Loads a checkpoint folder as a DJL model. Not thread-safe. */
   public static final class Loader {
-    /** 64 MB of copies; the larger a model, the less of its time is PyTorch's dispatching. */
-    private static final long SMALL_ELEMENTS = 16_000_000;
+    /** What {@link #optJavaSteps} is set to: copies take 64 MB at most. */
+    public static final long JAVA_STEPS = 16_000_000;
 
     private final Path folder;
     private @Nullable Device device;
@@ -179,7 +179,7 @@ public final class MoeModels {
     private @Nullable Provenance provenance;
     private @Nullable Progress progress;
     private boolean fused = true;
-    private boolean javaSteps = true;
+    private long javaSteps = JAVA_STEPS;
 
     private Loader(Path folder) {
       this.folder = folder;
@@ -240,16 +240,24 @@ public final class MoeModels {
     }
 
     /**
-     * Sets whether a small model's steps of one token run in plain Java, which is the default: on
-     * the CPU, in float32 or bfloat16, for checkpoints of up to 16 million elements whose attention
-     * and experts are like Mixtral's (grouped queries, RMS norms, no biases), one sequence at a
-     * time. It is several times faster than PyTorch, which needs longer to dispatch such operations
-     * than to compute them; products are summed in float32 in either type. The first step copies
-     * the weights it uses to the Java heap: changes that are made to the model's arrays afterwards,
-     * other than by training, merges and {@link io.winnow.core.MoeLayerView#retain}, are not seen.
+     * Sets up to how many elements a checkpoint may have for steps of one token to run in plain
+     * Java, {@link #JAVA_STEPS} without this; 0 for never. PyTorch takes longer to dispatch a small
+     * step's operations than to compute them.
+     *
+     * <p>This holds on the CPU, in float32 and bfloat16, for one sequence at a time, and models
+     * whose attention and experts are like Mixtral's: grouped queries, RMS norms, no biases. Other
+     * passes run in PyTorch. The first step copies the weights to the Java heap, in float32: 4
+     * bytes for each element. What is changed in the model's arrays afterwards is not seen, except
+     * by training, merges and {@link io.winnow.core.MoeLayerView#retain}. A step takes one thread.
+     *
+     * @throws InvalidInputException if the number is negative
      */
-    public Loader optJavaSteps(boolean newJavaSteps) {
-      javaSteps = newJavaSteps;
+    public Loader optJavaSteps(long elements) {
+      if (elements < 0) {
+        throw new InvalidInputException(
+            "The limit of elements for steps in Java is " + elements + "; use 0 for never");
+      }
+      javaSteps = elements;
       return this;
     }
 
@@ -285,7 +293,7 @@ public final class MoeModels {
       Model model = Model.newInstance(name, device, "PyTorch");
       boolean loaded = false;
       try {
-        boolean small = javaSteps && elements(layout) <= SMALL_ELEMENTS;
+        boolean small = elements(layout) <= javaSteps;
         DecoderReader reader =
             new DecoderReader(layout, model.getNDManager(), wanted, fused, small);
         MoeDecoder decoder = reader.read(selection, progress);

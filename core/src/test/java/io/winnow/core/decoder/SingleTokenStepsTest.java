@@ -1,6 +1,7 @@
 package io.winnow.core.decoder;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import ai.djl.Device;
@@ -10,6 +11,7 @@ import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.Fixtures;
+import io.winnow.core.InvalidInputException;
 import io.winnow.core.MergeableMoeLayer;
 import io.winnow.core.RandomCheckpoint;
 import io.winnow.core.RouterHook;
@@ -37,7 +39,7 @@ class SingleTokenStepsTest {
     return MoeModels.loader(checkpoint)
         .optDevice(Device.cpu())
         .optDataType(type)
-        .optJavaSteps(javaSteps)
+        .optJavaSteps(javaSteps ? MoeModels.Loader.JAVA_STEPS : 0)
         .load();
   }
 
@@ -95,6 +97,20 @@ class SingleTokenStepsTest {
         assertThat(next(model, one, 3, 4)).containsExactly(continued, within(1e-4f));
       }
     }
+  }
+
+  @Test
+  void theHostSaysHowLargeAModelMayBe() {
+    MoeModels.Loader loader = MoeModels.loader(Fixtures.TINY_MIXTRAL).optDevice(Device.cpu());
+    // 3.6 million elements.
+    try (Model large = loader.optJavaSteps(3_600_000).load();
+        Model small = loader.optJavaSteps(3_700_000).load()) {
+      assertThat(decoder(large).singleTokenKernel()).isNull();
+      assertThat(decoder(small).singleTokenKernel()).isNotNull();
+    }
+    assertThatThrownBy(() -> loader.optJavaSteps(-1))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContaining("is -1; use 0 for never");
   }
 
   @Test
