@@ -60,9 +60,9 @@ final class ArrayCache {
       keyElements.write(at, newKeys, head * size, size);
       valueElements.write(at, newValues, head * size, size);
     }
-    // Read back as the tensors' type rounds it.
+    // Read back as the tensors' type rounds it. The next token reads it once more: if this step
+    // fails, others may write there.
     read(position);
-    length = position + 1;
   }
 
   private void read(int position) {

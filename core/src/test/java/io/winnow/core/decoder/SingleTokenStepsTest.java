@@ -180,6 +180,29 @@ class SingleTokenStepsTest {
     }
   }
 
+  @Test
+  void whatAFailedStepLeftInTheCacheIsReplaced() {
+    try (Model model = load(Fixtures.TINY_MIXTRAL, DataType.FLOAT32, true);
+        KeyValueCache cache = decoder(model).newCache(0)) {
+      next(model, cache, 0, 3);
+      next(model, cache, 3, 4);
+      decoder(model)
+          .routerHooks()
+          .set(
+              (layer, logits, decision) -> {
+                if (layer.layerIndex() == 2) {
+                  throw new IllegalStateException("a host's defect");
+                }
+                return decision;
+              });
+      assertThatThrownBy(() -> next(model, cache, 9, 10)).hasMessage("a host's defect");
+      decoder(model).routerHooks().set(null);
+      next(model, cache, 4, 6);
+      next(model, cache, 6, 7);
+      assertThat(next(model, cache, 7, 8)).containsExactly(whole(model, 8), within(1e-4f));
+    }
+  }
+
   /** What may change about a model after its weights were copied. */
   enum Change {
     PRUNING(model -> decoder(model).moeLayers().forEach(layer -> layer.retain(1, 3, 4, 6))),
