@@ -41,8 +41,7 @@ final class DecoderLayer extends DecoderBlock {
   @Nullable Residual stepOfLast(ForwardPass pass, Residual residual, int count) {
     NDManager manager = pass.manager();
     DeviceTensor hidden = pass.kernel().settle(manager, residual);
-    try (DeviceTensor attended = attention.apply(pass, hidden);
-        DeviceTensor last = attended.rows(manager, pass.lastRows(count))) {
+    try (DeviceTensor last = attention.applyToLast(pass, hidden, count)) {
       ForwardPass narrow = pass.ofLast(count);
       return feedForward.mix(
           narrow,

@@ -41,7 +41,7 @@ record ForwardPass(
   ForwardPass ofLast(int count) {
     boolean[] idleOfLast = null;
     if (idle != null) {
-      int[] rows = lastRows(count);
+      int[] rows = context.lastRows(count);
       idleOfLast = new boolean[rows.length];
       for (int i = 0; i < rows.length; i++) {
         idleOfLast[i] = idle[rows[i]];
@@ -49,16 +49,6 @@ record ForwardPass(
     }
     return new ForwardPass(
         manager, kernel, parameters, context, cache, idleOfLast, observer, merges);
-  }
-
-  /** Returns the rows of the last {@code count} tokens of each sequence. */
-  int[] lastRows(int count) {
-    int tokens = context.tokens();
-    int[] rows = new int[context.sequences() * count];
-    for (int i = 0; i < rows.length; i++) {
-      rows[i] = i / count * tokens + tokens - count + i % count;
-    }
-    return rows;
   }
 
   DeviceTensor weight(Weight weight) {

@@ -245,6 +245,37 @@ class M(Module):
       start = end
     return torch.cat(parts, 1)
 
+  # What attend returns, of each sequence's last `count` of T tokens alone, while the cache gets all keys and
+  # values -> [B * count, H]. Of a single one, the queries of the others are not computed.
+  def attend_last(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], form: List[int], extras: List[Tensor], numbers: List[float], constants: List[Tensor], count: int) -> Tensor:
+    b, t, past, heads, kv_heads = sizes
+    if count > 1 or len(form) > 0 or len(mask) > 0:
+      attended = self.tail(self.attend(hidden, weights, rotary, mask, cache, sizes, form, extras, numbers, constants), t, count)
+    else:
+      dtype = weights[1].dtype
+      x = torch.to(self.normalize(hidden, weights[0], constants), dtype)
+      if len(weights) == 5:
+        q = torch.mm(self.tail(x, t, 1), weights[1])
+        k = torch.mm(x, weights[2])
+        v = torch.mm(x, weights[3])
+      else:
+        d = weights[1].size(1) // (heads + 2 * kv_heads)
+        q = torch.mm(self.tail(x, t, 1), torch.narrow(weights[1], 1, 0, heads * d))
+        k, v = torch.chunk(torch.mm(x, torch.narrow(weights[1], 1, heads * d, 2 * kv_heads * d)), 2, 1)
+      last = [torch.narrow(rotary[0], 2, t - 1, 1), torch.narrow(rotary[1], 2, t - 1, 1)]
+      q = torch.to(self.rotate(torch.view(q, [b, heads, 1, -1]), last), dtype)
+      k = torch.to(self.rotate_many(torch.view(k, [b, t, kv_heads, -1]), rotary), dtype)
+      v = torch.view(v, [b, t, kv_heads, -1])
+      k, v = self.remember(torch.transpose(k, 1, 2), torch.transpose(v, 1, 2), cache, past)
+      y = torch.scaled_dot_product_attention(torch.reshape(q, [b, kv_heads, heads // kv_heads, -1]), k, v, None, 0.0, False, scale=numbers[0])
+      attended = self.add_product(self.tail(hidden, t, 1), torch.reshape(y, [b, -1]), weights[-1], 1.0)
+    return attended
+
+  # Of each sequence the last `count` of `tokens` rows.
+  def tail(self: __torch__.M, x: Tensor, tokens: int, count: int) -> Tensor:
+    rows = torch.narrow(torch.view(x, [-1, tokens, x.size(1)]), 1, tokens - count, count)
+    return torch.reshape(rows, [-1, x.size(1)])
+
   # Attention with everything that grouped queries may have besides. form: 0, elements that are rotated, whether
   # neighbours are, what is normalised (1: heads, 2: all heads together, 3: heads behind the rotation), and where
   # in extras are the norms, the bias of query, key and value, that of the output and the sinks (or -1); then
@@ -506,8 +537,7 @@ class M(Module):
   def head(self: __torch__.M, hidden: Tensor, norm: Tensor, weight: Tensor, bias: List[Tensor], tokens: int, count: int, divisor: float, constants: List[Tensor]) -> Tensor:
     tail = hidden
     if count < tokens:
-      tail = torch.narrow(torch.view(hidden, [-1, tokens, hidden.size(1)]), 1, tokens - count, count)
-      tail = torch.reshape(tail, [-1, hidden.size(1)])
+      tail = self.tail(hidden, tokens, count)
     x = self.normalize(tail, norm, constants)
     if weight.dtype != 6:
       x = torch.to(x, weight.dtype)
