@@ -20,6 +20,7 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -37,6 +38,9 @@ final class SpeedFloor implements RouterHook {
   private static final Pattern EXPERT = Pattern.compile(".*\\.experts\\.(\\d+)\\..*");
   private static final Pattern QUERY_KEY_VALUE = Pattern.compile(".*\\.[qkv]_proj");
 
+  /** What the cache needs of a layer. */
+  private static final Pattern KEY_VALUE = Pattern.compile(".*\\.(k|v|kv_[ab]|qkv)_proj.*");
+
   /** Weights that are made for the products; those of several layers share them beyond. */
   private static final long WEIGHT_BYTES = 4L << 30;
 
@@ -48,7 +52,7 @@ final class SpeedFloor implements RouterHook {
   private final Checkpoint checkpoint;
   private final Device device;
   private final DataType type;
-  private final Map<Integer, long[]> counts = new HashMap<>();
+  private final Map<Integer, RoutingDecision> decisions = new HashMap<>();
   private long tokens;
 
   /** Prepares the floor of a model that was loaded from a folder; reads no weights. */
@@ -60,7 +64,7 @@ final class SpeedFloor implements RouterHook {
 
   @Override
   public RoutingDecision onRouting(MoeLayerView layer, float[] logits, RoutingDecision decision) {
-    counts.put(layer.layerIndex(), decision.counts(layer.numExperts()));
+    decisions.put(layer.layerIndex(), decision);
     tokens = decision.tokens();
     return decision;
   }
@@ -91,7 +95,11 @@ final class SpeedFloor implements RouterHook {
             .orElse(1);
     int distinct = (int) Math.max(1, WEIGHT_BYTES / layerBytes);
     List<Product> products = new ArrayList<>();
-    layers.forEach((layer, tensors) -> products.addAll(products(layer, tensors, layer % distinct)));
+    int last = layers.keySet().stream().mapToInt(layer -> layer).max().orElse(0);
+    layers.forEach(
+        (layer, tensors) ->
+            products.addAll(
+                products(layer, tensors, layer % distinct, layer == last ? sequences : tokens)));
     boolean tied = !checkpoint.has("lm_head.weight");
     TensorInfo head = checkpoint.tensor(tied ? "model.embed_tokens.weight" : "lm_head.weight");
     products.add(new Product(sequences, head.shape().get(1), head.shape().get(0), head.name()));
@@ -102,17 +110,26 @@ final class SpeedFloor implements RouterHook {
     return tensor.elements() * type.getNumOfBytes();
   }
 
-  private List<Product> products(int layer, List<TensorInfo> tensors, int weights) {
+  /**
+   * Returns the products of a layer.
+   *
+   * @param wanted how many tokens have a result that somebody needs; of the others the cache needs
+   *     keys and values
+   */
+  private List<Product> products(int layer, List<TensorInfo> tensors, int weights, long wanted) {
     // Query, key and value are one product: they have the same input.
     Map<String, Product> products = new LinkedHashMap<>();
     for (TensorInfo tensor : tensors) {
       Matcher name = LAYER.matcher(tensor.name());
       Matcher expert = EXPERT.matcher(tensor.name());
       String part = name.matches() ? name.group(2) : "";
-      long rows = tokens;
+      long rows = wanted;
       if (expert.matches()) {
-        rows = counts.getOrDefault(layer, new long[0])[Integer.parseInt(expert.group(1))];
-      } else if (QUERY_KEY_VALUE.matcher(part).matches()) {
+        rows = takers(layer, Integer.parseInt(expert.group(1)), wanted);
+      } else if (KEY_VALUE.matcher(part).matches()) {
+        rows = tokens;
+      }
+      if (rows == tokens && QUERY_KEY_VALUE.matcher(part).matches()) {
         part = "query, key and value";
       }
       long inner = tensor.shape().get(1);
@@ -127,6 +144,19 @@ final class SpeedFloor implements RouterHook {
       }
     }
     return List.copyOf(products.values());
+  }
+
+  /** Returns how many of each sequence's last tokens, {@code wanted} in all, take an expert. */
+  private long takers(int layer, int expert, long wanted) {
+    RoutingDecision decision = Objects.requireNonNull(decisions.get(layer));
+    long takers = 0;
+    long every = tokens / wanted;
+    for (long token = every - 1; token < tokens; token += every) {
+      for (int rank = 0; rank < decision.topK(); rank++) {
+        takers += decision.expert((int) token, rank) == expert ? 1 : 0;
+      }
+    }
+    return takers;
   }
 
   /** Measures products; best of some runs. Null where there is none. */

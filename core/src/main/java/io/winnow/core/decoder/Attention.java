@@ -50,6 +50,13 @@ final class Attention extends DecoderBlock {
     return pass.kernel().attend(pass.manager(), hidden, weights(pass), pass.context(), cache);
   }
 
+  /** Computes attention of each sequence's last {@code count} tokens. */
+  DeviceTensor applyToLast(ForwardPass pass, DeviceTensor hidden, int count) {
+    KeyValueCache.Layer cache = reserve(pass);
+    return pass.kernel()
+        .attendLast(pass.manager(), hidden, weights(pass), pass.context(), cache, count);
+  }
+
   /** Computes attention, and what a layer's experts need to begin. */
   RoutedResidual applyAndRoute(
       ForwardPass pass, Residual residual, DeviceTensor moeNorm, DeviceTensor gate) {

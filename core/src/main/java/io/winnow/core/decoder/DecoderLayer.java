@@ -1,5 +1,6 @@
 package io.winnow.core.decoder;
 
+import ai.djl.ndarray.NDManager;
 import io.winnow.core.kernel.DeviceTensor;
 import io.winnow.core.kernel.Residual;
 import org.jspecify.annotations.Nullable;
@@ -36,5 +37,20 @@ final class DecoderLayer extends DecoderBlock {
     return feedForward.mix(
         pass,
         attention.applyAndRoute(pass, residual, feedForward.norm(pass), feedForward.gate(pass)));
+  }
+
+  /**
+   * Computes a residual of the last {@code count} tokens of each sequence, while the cache gets the
+   * keys and values of all; null if the pass's observer ended it.
+   */
+  @Nullable Residual stepOfLast(ForwardPass pass, Residual residual, int count) {
+    NDManager manager = pass.manager();
+    DeviceTensor hidden = pass.kernel().settle(manager, residual);
+    try (DeviceTensor last = attention.applyToLast(pass, hidden, count)) {
+      ForwardPass narrow = pass.ofLast(count);
+      return feedForward.mix(
+          narrow,
+          pass.kernel().route(manager, last, feedForward.norm(narrow), feedForward.gate(narrow)));
+    }
   }
 }

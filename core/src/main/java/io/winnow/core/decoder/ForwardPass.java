@@ -34,6 +34,23 @@ record ForwardPass(
     @Nullable ForwardObserver observer,
     @Nullable Map<Integer, TrainedMerge> merges) {
 
+  /**
+   * Returns the same pass for a block that is given only the last {@code count} tokens of each
+   * sequence, and that needs no attention.
+   */
+  ForwardPass ofLast(int count) {
+    boolean[] idleOfLast = null;
+    if (idle != null) {
+      int[] rows = context.lastRows(count);
+      idleOfLast = new boolean[rows.length];
+      for (int i = 0; i < rows.length; i++) {
+        idleOfLast[i] = idle[rows[i]];
+      }
+    }
+    return new ForwardPass(
+        manager, kernel, parameters, context, cache, idleOfLast, observer, merges);
+  }
+
   DeviceTensor weight(Weight weight) {
     return parameters == null ? weight.tensor() : weight.trained(parameters, manager.getDevice());
   }

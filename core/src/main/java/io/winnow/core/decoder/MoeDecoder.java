@@ -206,7 +206,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     NDArray ids =
         checked(manager, manager.create(sequences.flatten(0, sequences.count()), shape), null);
     ForwardPass pass = runtime.newPass(manager, merges, sequences.count(), sequences.length());
-    Residual residual = Objects.requireNonNull(layers(pass, ids));
+    Residual residual = Objects.requireNonNull(layers(pass, ids, sequences.length()));
     return pass.kernel()
         .head(
             manager,
@@ -482,7 +482,14 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
             padding,
             cache,
             observer);
-    Residual residual = layers(pass, ids);
+    boolean needsAll =
+        observer != null
+            || parameters != null
+            || finalHidden != null
+            || runtime.hooks().isActive()
+            || !(layers.get(layers.size() - 1).feedForward() instanceof SparseMoe);
+    int remaining = needsAll ? tokens : count;
+    Residual residual = layers(pass, ids, remaining);
     if (residual == null || count == 0) {
       return null;
     }
@@ -493,7 +500,8 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
       NDArray rows = pass.kernel().finalHidden(scratch, hidden, norm);
       finalHidden.add(rows.reshape(padding.length, tokens, config().hiddenSize()));
     }
-    return pass.kernel().head(scratch, residual, norm, pass.weight(head), headBias, tokens, count);
+    return pass.kernel()
+        .head(scratch, residual, norm, pass.weight(head), headBias, remaining, count);
   }
 
   /**
@@ -504,11 +512,19 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     return plain && !trained ? runtime.singleTokenKernel() : null;
   }
 
-  /** Runs the layers; null if the pass's observer ended them. */
-  private @Nullable Residual layers(ForwardPass pass, NDArray ids) {
+  /**
+   * Runs the layers; null if the pass's observer ended them.
+   *
+   * @param remaining of each sequence's last tokens the residual is computed; the last layer does
+   *     not compute the others'
+   */
+  private @Nullable Residual layers(ForwardPass pass, NDArray ids, int remaining) {
     Residual residual = pass.kernel().embed(pass.manager(), pass.weight(embedding), ids);
+    DecoderLayer last = layers.get(layers.size() - 1);
     for (DecoderLayer layer : layers) {
-      Residual next = layer.step(pass, residual);
+      boolean isCut = layer == last && remaining < pass.context().tokens();
+      Residual next =
+          isCut ? layer.stepOfLast(pass, residual, remaining) : layer.step(pass, residual);
       residual.close();
       if (next == null) {
         return null;

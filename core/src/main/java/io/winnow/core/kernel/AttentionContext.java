@@ -114,6 +114,15 @@ public final class AttentionContext {
     return tokens;
   }
 
+  /** Returns the rows of each sequence's last {@code count} tokens. */
+  public int[] lastRows(int count) {
+    int[] rows = new int[sequences * count];
+    for (int i = 0; i < rows.length; i++) {
+      rows[i] = i / count * tokens + tokens - count + i % count;
+    }
+    return rows;
+  }
+
   IValue sizes() {
     return ofThisKernel(sizes);
   }

@@ -152,6 +152,31 @@ public final class FusedKernel implements Kernel {
         constants);
   }
 
+  @Override
+  public DeviceTensor attendLast(
+      NDManager manager,
+      DeviceTensor hidden,
+      AttentionWeights weights,
+      AttentionContext context,
+      KeyValueCache.@Nullable Layer cache,
+      int count) {
+    AttentionWeights.Fused fused = weights.fused(config);
+    return module.runForTensor(
+        manager,
+        "attend_last",
+        hidden,
+        fused.matrices().transposed(),
+        context.rotary().value(),
+        listOf(context.maskList(weights.config().visibility())),
+        listOf(cache == null ? null : cache.list()),
+        context.sizes(),
+        fused.form(),
+        listOf(fused.extras()),
+        fused.numbers(),
+        constants,
+        (long) count);
+  }
+
   private IValue listOf(@Nullable TensorList tensors) {
     return tensors == null ? noTensors : tensors.value();
   }

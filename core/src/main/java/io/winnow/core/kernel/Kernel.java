@@ -53,6 +53,22 @@ public interface Kernel {
       KeyValueCache.@Nullable Layer cache);
 
   /**
+   * Returns what {@link #attend} does, of each sequence's last {@code count} tokens alone; the
+   * cache gets the keys and values of all.
+   */
+  default DeviceTensor attendLast(
+      NDManager manager,
+      DeviceTensor hidden,
+      AttentionWeights weights,
+      AttentionContext context,
+      KeyValueCache.@Nullable Layer cache,
+      int count) {
+    try (DeviceTensor attended = attend(manager, hidden, weights, context, cache)) {
+      return attended.rows(manager, context.lastRows(count));
+    }
+  }
+
+  /**
    * Normalises a MoE layer's input and computes its router logits.
    *
    * @param hidden taken over by the result

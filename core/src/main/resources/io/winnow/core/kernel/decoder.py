@@ -179,29 +179,106 @@ class M(Module):
       qkv = torch.cat([qkv, torch.mm(x, weights[2]), torch.mm(x, weights[3])], -1)
     if t == 1:
       qkv = torch.view(qkv, [b, heads + 2 * kv_heads, 1, -1])
+      # Queries and keys are rotated together: [B, heads + key/value heads, T, D].
+      qk = self.rotate(torch.narrow(qkv, 1, 0, heads + kv_heads), rotary)
+      v = torch.narrow(qkv, 1, heads + kv_heads, kv_heads)
     else:
-      qkv = torch.transpose(torch.view(qkv, [b, t, heads + 2 * kv_heads, -1]), 1, 2)
-    # Queries and keys are rotated together: [B, heads + key/value heads, T, D].
-    qk = self.rotate(torch.narrow(qkv, 1, 0, heads + kv_heads), rotary)
-    v = torch.narrow(qkv, 1, heads + kv_heads, kv_heads)
-    if weights[1].dtype != 6:
-      qk = torch.to(qk, weights[1].dtype)
+      qkv = torch.view(qkv, [b, t, heads + 2 * kv_heads, -1])
+      qk = torch.transpose(self.rotate_many(torch.narrow(qkv, 2, 0, heads + kv_heads), rotary), 1, 2)
+      v = torch.transpose(torch.narrow(qkv, 2, heads + kv_heads, kv_heads), 1, 2)
     q = torch.narrow(qk, 1, 0, heads)
     k = torch.narrow(qk, 1, heads, kv_heads)
-    k, v = self.remember(k, v, cache, past)
-    if t == 1:
-      # The query heads of a group become queries of one head: no copy of keys and values.
-      q = torch.reshape(q, [b, kv_heads, groups, -1])
-    elif groups > 1:
+    all_k, all_v = self.remember(k, v, cache, past)
+    if t > 1 and t <= 1024 and past == 0 and len(mask) == 0 and not qk.is_cuda:
+      y = torch.to(self.attend_in_blocks(q, k, torch.to(v, 6), scale), weights[1].dtype)
+    else:
+      if weights[1].dtype != 6:
+        q = torch.to(q, weights[1].dtype)
+        all_k = torch.to(all_k, weights[1].dtype)
+      if t == 1:
+        # The query heads of a group become queries of one head: no copy of keys and values.
+        q = torch.reshape(q, [b, kv_heads, groups, -1])
+      elif groups > 1:
+        all_k = torch.repeat_interleave(all_k, groups, 1)
+        all_v = torch.repeat_interleave(all_v, groups, 1)
+      if len(mask) > 0:
+        y = torch.scaled_dot_product_attention(q, all_k, all_v, mask[0], 0.0, False, scale=scale)
+      else:
+        y = torch.scaled_dot_product_attention(q, all_k, all_v, None, 0.0, t > 1, scale=scale)
+      if t > 1:
+        y = torch.transpose(y, 1, 2)
+    return self.add_product(hidden, torch.reshape(y, [b * t, -1]), weights[-1], 1.0)
+
+  # [B, T, heads, D] -> the same in float32, with the factors repeated for all heads: long rows are computed
+  # faster than heads one by one.
+  def rotate_many(self: __torch__.M, x: Tensor, rotary: List[Tensor]) -> Tensor:
+    b, t, heads, d = torch.size(x)
+    wide = torch.to(x, 6)
+    halves = torch.view(wide, [b, t, heads, 2, -1])
+    exchanged = torch.empty_like(halves)
+    torch.copy_(torch.select(exchanged, 3, 0), torch.select(halves, 3, 1))
+    torch.copy_(torch.select(exchanged, 3, 1), torch.select(halves, 3, 0))
+    rotated = torch.mul(torch.view(wide, [b, t, -1]), self.for_heads(rotary[0], heads))
+    torch.addcmul_(rotated, torch.view(exchanged, [b, t, -1]), self.for_heads(rotary[1], heads))
+    return torch.view(rotated, [b, t, heads, d])
+
+  # Factors [B or 1, 1, T, D] -> [B or 1, T, heads * D].
+  def for_heads(self: __torch__.M, factors: Tensor, heads: int) -> Tensor:
+    return torch.flatten(torch.repeat(torch.transpose(factors, 1, 2), [1, 1, heads, 1]), 2)
+
+  # Causal attention of a few queries at a time, in float32 and for the CPU: PyTorch's kernel computes scores
+  # of up to 512 keys whether or not the mask removes them, and is no faster in bfloat16. -> [B, T, heads, D].
+  def attend_in_blocks(self: __torch__.M, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    t = q.size(2)
+    groups = q.size(1) // k.size(1)
+    if groups > 1:
       k = torch.repeat_interleave(k, groups, 1)
       v = torch.repeat_interleave(v, groups, 1)
-    if len(mask) > 0:
-      y = torch.scaled_dot_product_attention(q, k, v, mask[0], 0.0, False, scale=scale)
+    block = 64
+    mask = torch.cat([torch.zeros([block, t]), torch.triu(torch.full([block, block], -inf), 1)], 1)
+    parts = annotate(List[Tensor], [])
+    start = 0
+    while start < t:
+      count = block
+      if start + count > t:
+        count = t - start
+      end = start + count
+      visible = torch.narrow(torch.narrow(mask, 0, 0, count), 1, t - start, end)
+      y = torch.scaled_dot_product_attention(torch.narrow(q, 2, start, count), torch.narrow(k, 2, 0, end), torch.narrow(v, 2, 0, end), visible, 0.0, False, scale=scale)
+      parts = torch.append(parts, torch.transpose(y, 1, 2))
+      start = end
+    return torch.cat(parts, 1)
+
+  # What attend returns, of each sequence's last `count` of T tokens alone, while the cache gets all keys and
+  # values -> [B * count, H]. Of a single one, the queries of the others are not computed.
+  def attend_last(self: __torch__.M, hidden: Tensor, weights: List[Tensor], rotary: List[Tensor], mask: List[Tensor], cache: List[Tensor], sizes: List[int], form: List[int], extras: List[Tensor], numbers: List[float], constants: List[Tensor], count: int) -> Tensor:
+    b, t, past, heads, kv_heads = sizes
+    if count > 1 or len(form) > 0 or len(mask) > 0:
+      attended = self.tail(self.attend(hidden, weights, rotary, mask, cache, sizes, form, extras, numbers, constants), t, count)
     else:
-      y = torch.scaled_dot_product_attention(q, k, v, None, 0.0, t > 1, scale=scale)
-    if t > 1:
-      y = torch.transpose(y, 1, 2)
-    return self.add_product(hidden, torch.reshape(y, [b * t, -1]), weights[-1], 1.0)
+      dtype = weights[1].dtype
+      x = torch.to(self.normalize(hidden, weights[0], constants), dtype)
+      if len(weights) == 5:
+        q = torch.mm(self.tail(x, t, 1), weights[1])
+        k = torch.mm(x, weights[2])
+        v = torch.mm(x, weights[3])
+      else:
+        d = weights[1].size(1) // (heads + 2 * kv_heads)
+        q = torch.mm(self.tail(x, t, 1), torch.narrow(weights[1], 1, 0, heads * d))
+        k, v = torch.chunk(torch.mm(x, torch.narrow(weights[1], 1, heads * d, 2 * kv_heads * d)), 2, 1)
+      last = [torch.narrow(rotary[0], 2, t - 1, 1), torch.narrow(rotary[1], 2, t - 1, 1)]
+      q = torch.to(self.rotate(torch.view(q, [b, heads, 1, -1]), last), dtype)
+      k = torch.to(self.rotate_many(torch.view(k, [b, t, kv_heads, -1]), rotary), dtype)
+      v = torch.view(v, [b, t, kv_heads, -1])
+      k, v = self.remember(torch.transpose(k, 1, 2), torch.transpose(v, 1, 2), cache, past)
+      y = torch.scaled_dot_product_attention(torch.reshape(q, [b, kv_heads, heads // kv_heads, -1]), k, v, None, 0.0, False, scale=numbers[0])
+      attended = self.add_product(self.tail(hidden, t, 1), torch.reshape(y, [b, -1]), weights[-1], 1.0)
+    return attended
+
+  # Of each sequence the last `count` of `tokens` rows.
+  def tail(self: __torch__.M, x: Tensor, tokens: int, count: int) -> Tensor:
+    rows = torch.narrow(torch.view(x, [-1, tokens, x.size(1)]), 1, tokens - count, count)
+    return torch.reshape(rows, [-1, x.size(1)])
 
   # Attention with everything that grouped queries may have besides. form: 0, elements that are rotated, whether
   # neighbours are, what is normalised (1: heads, 2: all heads together, 3: heads behind the rotation), and where
@@ -435,7 +512,7 @@ class M(Module):
       z = torch.to(torch.mm(self.activate(part, w1[e], w3[e]), w2[e]), 6)
       if torch.dim(w3[e]) != 2:
         z = torch.add(z, self.down_bias(w1[e], w3[e]))
-      z = z * torch.unsqueeze(torch.narrow(weights, 0, starts[i], count), 1)
+      z = torch.mul_(z, torch.unsqueeze(torch.narrow(weights, 0, starts[i], count), 1))
       y = torch.index_add_(y, 0, rows, z)
     return torch.add_(y, hidden)
 
@@ -464,8 +541,7 @@ class M(Module):
   def head(self: __torch__.M, hidden: Tensor, norm: Tensor, weight: Tensor, bias: List[Tensor], tokens: int, count: int, divisor: float, constants: List[Tensor]) -> Tensor:
     tail = hidden
     if count < tokens:
-      tail = torch.narrow(torch.view(hidden, [-1, tokens, hidden.size(1)]), 1, tokens - count, count)
-      tail = torch.reshape(tail, [-1, hidden.size(1)])
+      tail = self.tail(hidden, tokens, count)
     x = self.normalize(tail, norm, constants)
     if weight.dtype != 6:
       x = torch.to(x, weight.dtype)
