@@ -482,13 +482,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
             padding,
             cache,
             observer);
-    boolean needsAll =
-        observer != null
-            || parameters != null
-            || finalHidden != null
-            || runtime.hooks().isActive()
-            || !(layers.get(layers.size() - 1).feedForward() instanceof SparseMoe);
-    int remaining = needsAll ? tokens : count;
+    int remaining = finalHidden != null || needsEveryToken(pass) ? tokens : count;
     Residual residual = layers(pass, ids, remaining);
     if (residual == null || count == 0) {
       return null;
@@ -510,6 +504,17 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
    */
   @Nullable Kernel singleTokenKernel() {
     return plain && !trained ? runtime.singleTokenKernel() : null;
+  }
+
+  /**
+   * Returns whether the last layer computes tokens whose logits nobody wants: where somebody sees
+   * them, in training, and in a dense layer, which knows no other number of tokens than the pass's.
+   */
+  private boolean needsEveryToken(ForwardPass pass) {
+    return pass.observer() != null
+        || pass.parameters() != null
+        || runtime.hooks().isActive()
+        || !(layers.get(layers.size() - 1).feedForward() instanceof SparseMoe);
   }
 
   /**

@@ -47,6 +47,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.regex.Matcher;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -221,6 +222,45 @@ class FamilyGoldenTest {
       assertThat(together)
           .containsExactly(
               Arrays.copyOfRange(expected, 0, 12), generator.generate(shorter, config).tokenIds());
+    }
+  }
+
+  /** Of tokens whose logits nobody asks for, the last layer computes keys and values alone. */
+  @ParameterizedTest(name = "{0}, fused = {1}")
+  @MethodSource("familiesAndKernels")
+  void theLastTokensLogitsAreThoseOfAllWhetherOrNotAHookWatchesEveryToken(
+      String family, boolean fused) {
+    try (Model model = loader(Fixtures.golden(family), fused).load();
+        NDManager manager = model.getNDManager().newSubManager()) {
+      NDArray ids = ids(manager, inputs(family));
+      for (long padding : new long[] {0, 3}) {
+        for (int count : new int[] {1, 2}) {
+          AtomicLong watched = new AtomicLong();
+          float[] cut = lastLogits(model, ids, padding, count);
+          decoder(model)
+              .routerHooks()
+              .set(
+                  (layer, logits, decision) -> {
+                    watched.addAndGet(decision.tokens());
+                    return decision;
+                  });
+          assertClose(cut, lastLogits(model, ids, padding, count), "logits");
+          decoder(model).routerHooks().set(null);
+          assertThat(watched.get())
+              .isEqualTo((long) decoder(model).moeLayers().size() * 2 * inputs(family).length());
+        }
+      }
+    }
+  }
+
+  /** Logits of the last tokens of a prompt, and those behind them, which need the cache. */
+  private static float[] lastLogits(Model model, NDArray ids, long padding, int count) {
+    try (KeyValueCache cache = decoder(model).newCache(padding, 0)) {
+      long length = ids.getShape().get(1);
+      float[] first =
+          decoder(model).next(ids.get(":, :{}", length - 2), cache, count).toFloatArray();
+      float[] second = decoder(model).next(ids.get(":, {}:", length - 2), cache).toFloatArray();
+      return Floats.concat(first, second);
     }
   }
 
