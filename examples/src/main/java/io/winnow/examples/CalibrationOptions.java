@@ -11,6 +11,8 @@ import picocli.CommandLine.Option;
 
 /** The options of every command that calibrates. */
 final class CalibrationOptions {
+  private static final int SEQUENCES = 128;
+
   @Option(
       names = "--calib",
       paramLabel = "FILE[:WEIGHT]",
@@ -22,9 +24,8 @@ final class CalibrationOptions {
   @Option(
       names = "--sequences",
       paramLabel = "N",
-      defaultValue = "128",
-      description = "sequences to calibrate on (default: ${DEFAULT-VALUE}, or all there are)")
-  private int sequences;
+      description = "sequences to calibrate on (default: 128, or all there are)")
+  private @Nullable Integer sequences;
 
   @Option(
       names = "--length",
@@ -43,15 +44,16 @@ final class CalibrationOptions {
     return seed;
   }
 
+  /** Returns whether an option says what to calibrate on. */
   boolean isGiven() {
-    return !calib.isEmpty();
+    return !calib.isEmpty() || sequences != null || length != null;
   }
 
   Calibration read(ModelOptions model, ModelLimits limits) {
     if (calib.isEmpty()) {
       throw new InvalidInputException("Missing required option: '--calib=FILE[:WEIGHT]'");
     }
-    return read(calib, model, limits, sequences, length, seed);
+    return read(calib, model, limits, sequences == null ? SEQUENCES : sequences, length, seed);
   }
 
   /** Reads a calibration from a file, or mixes those of several; each may have {@code :WEIGHT}. */

@@ -170,6 +170,7 @@ final class CompareCommand implements Callable<Integer> {
     }
     List<String> chosen = methods();
     ModelLimits limits = model.check();
+    Outputs.requireOutside("--out", out, model.folder());
     retain.forEach(limits::checkRetain);
     Comparison.Subject subject =
         new Comparison.Subject(

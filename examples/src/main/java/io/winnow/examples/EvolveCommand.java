@@ -169,6 +169,7 @@ final class EvolveCommand implements Callable<Integer> {
     Outputs.requireFile("--report", report, out);
     ModelLimits limits = model.check();
     Outputs.requireNewCheckpoint("--out", out, model.folder());
+    Outputs.requireOutside("--journal", journal, model.folder());
     limits.checkRetain(retain, active);
     List<PruningPlan> plans = start.stream().map(PruningPlan::read).toList();
     List<Model> models = new ArrayList<>();

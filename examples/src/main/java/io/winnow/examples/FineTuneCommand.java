@@ -192,6 +192,7 @@ final class FineTuneCommand implements Callable<Integer> {
     }
     ModelLimits limits = model.check();
     Outputs.requireNewCheckpoint("--out", out, model.folder());
+    Outputs.requireOutside("--checkpoints", checkpoints, model.folder());
     if (teacher != null) {
       ModelLimits.of(teacher);
     }

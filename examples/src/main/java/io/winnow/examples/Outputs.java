@@ -23,9 +23,21 @@ final class Outputs {
   /** Refuses a checkpoint folder to create like {@link #requireNew}, or if it is in its source. */
   static void requireNewCheckpoint(String option, Path target, Path source) throws IOException {
     requireNew(option, target);
-    if (parent(target).toRealPath().startsWith(source.toRealPath())) {
+    requireOutside(option, target, source);
+  }
+
+  /** Refuses a place in a model's folder, all of whose files are copied to what is made of it. */
+  static void requireOutside(String option, @Nullable Path target, Path model) throws IOException {
+    if (target == null) {
+      return;
+    }
+    Path existing = absolute(target);
+    while (!Files.exists(existing)) {
+      existing = parent(existing);
+    }
+    if (existing.toRealPath().startsWith(model.toRealPath())) {
       throw new InvalidInputException(
-          option + ": " + target + " is inside the model " + source + "; choose another folder");
+          option + ": " + target + " is inside the model " + model + "; choose another folder");
     }
   }
 

@@ -100,8 +100,8 @@ final class PruneCommand implements Callable<Integer> {
     ModelLimits limits = model.check();
     if (stats != null && (calibrationOptions.isGiven() || progressive || groupSequences != 0)) {
       throw new InvalidInputException(
-          "--stats holds what was seen in a calibration; leave out --calib, --progressive and"
-              + " --group-sequences ('winnow calibrate' has them)");
+          "--stats holds what was seen in a calibration; leave out --calib, --sequences, --length,"
+              + " --progressive and --group-sequences ('winnow calibrate' has them)");
     }
     ExpertBudget budget = budgetOptions.read(model.folder(), limits);
     boolean streaming = stats == null && streamOptions.isWanted(model, progressive);

@@ -147,6 +147,8 @@ class BadInputTest {
         "prune --model MODEL --out DIR/new --retain 6 --stats DIR/none   | none",
         "prune --model MODEL --out DIR/new --retain 6 --stats IDS | does not hold calibration statistics",
         "prune --model MODEL --out DIR/new --retain 6 --stats IDS --progressive | --stats holds",
+        "prune --model MODEL --out DIR/new --retain 6 --stats IDS --sequences 9 | --stats holds",
+        "prune --model MODEL --out DIR/new --retain 6 --stats IDS --length 64   | --stats holds",
       })
   void statistics(String arguments, String message) {
     assertRefused(arguments, message);
@@ -173,6 +175,8 @@ class BadInputTest {
         "--retain 6 --text IDS --out DIR/there              | there exists already",
         "--retain 6 --text IDS --out DIR/file               | file exists already",
         "--retain 6 --text IDS --out DIR/no/new             | does not exist; create it",
+        "--retain 6 --text IDS --out MODEL/new              | is inside the model",
+        "--retain 6 --text IDS --out MODEL                  | is inside the model",
         "--retain 6 --text IDS --out DIR/new --group-sequences -1 | must not be negative",
       })
   void compare(String arguments, String message) throws Exception {
@@ -237,6 +241,9 @@ class BadInputTest {
         "forward --model DIR/none --input IDS --out DIR/new          | none does not exist",
         "generate --model MODEL --prompt x --max-tokens 0            | --max-tokens is 0",
         "generate --model MODEL --prompt= --max-tokens 5             | The prompt has no tokens",
+        "generate --model MODEL --prompt x --java-steps -1           | is -1; use 0 for never",
+        "finetune --model MODEL --text TEXT --out DIR/new --checkpoints MODEL/c | is inside the model",
+        "evolve --model MODEL --task IDS --retain 4 --out DIR/new --journal MODEL/j/k | is inside the model",
         "bench search --hidden 0                                     | must be at least 1",
         "bench search --retain 9                                     | Cannot retain 9 of 8",
         "bench search --top-k 5                                      | where a token selects 5",
