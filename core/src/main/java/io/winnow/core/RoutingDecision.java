@@ -124,6 +124,33 @@ public final class RoutingDecision {
     return new RoutingDecision(topK, remaining, factors);
   }
 
+  /** Returns the weight with which a token takes an expert, 0 if it does not. */
+  public float weightOf(int token, int expert) {
+    for (int rank = 0; rank < topK; rank++) {
+      if (experts[token * topK + rank] == expert) {
+        return weights[token * topK + rank];
+      }
+    }
+    return 0;
+  }
+
+  /** Returns the tokens that take each of {@code numExperts} experts, ascending. */
+  public long[][] tokensByExpert(int numExperts) {
+    long[] counts = counts(numExperts);
+    long[][] tokens = new long[numExperts][];
+    for (int expert = 0; expert < numExperts; expert++) {
+      tokens[expert] = new long[(int) counts[expert]];
+    }
+    int[] filled = new int[numExperts];
+    for (int i = 0; i < experts.length; i++) {
+      int expert = experts[i];
+      if (expert != NONE) {
+        tokens[expert][filled[expert]++] = i / topK;
+      }
+    }
+    return tokens;
+  }
+
   /** Returns how often each of {@code numExperts} experts was selected. */
   public long[] counts(int numExperts) {
     long[] counts = new long[numExperts];

@@ -4,7 +4,6 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.RoutingDecision;
-import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -34,33 +33,25 @@ final class RoutedOutput {
                     layer.numExperts(),
                     retained.stream().mapToInt(Integer::intValue).toArray());
     double[] sums = new double[decision.tokens() * width];
-    for (int expert = 0; expert < layer.numExperts(); expert++) {
-      List<Integer> tokens = new ArrayList<>();
-      List<Float> weights = new ArrayList<>();
-      for (int token = 0; token < decision.tokens(); token++) {
-        for (int rank = 0; rank < decision.topK(); rank++) {
-          if (decision.expert(token, rank) == expert) {
-            tokens.add(token);
-            weights.add(decision.weight(token, rank));
-          }
-        }
-      }
-      if (tokens.isEmpty()) {
+    long[][] tokensByExpert = decision.tokensByExpert(layer.numExperts());
+    for (int expert = 0; expert < tokensByExpert.length; expert++) {
+      long[] tokens = tokensByExpert[expert];
+      if (tokens.length == 0) {
         continue;
       }
       float[] rows;
       try (NDManager scratch = hidden.getManager().newSubManager()) {
-        long[] places = tokens.stream().mapToLong(Integer::longValue).toArray();
-        NDArray input = hidden.get(scratch.create(places));
+        NDArray input = hidden.get(scratch.create(tokens));
         input.attach(scratch);
         NDArray result = layer.expertOutput(expert, input);
         result.attach(scratch);
         rows = result.toFloatArray();
       }
-      for (int i = 0; i < tokens.size(); i++) {
-        int at = tokens.get(i) * width;
+      for (int i = 0; i < tokens.length; i++) {
+        int token = (int) tokens[i];
+        double weight = decision.weightOf(token, expert);
         for (int j = 0; j < width; j++) {
-          sums[at + j] += (double) weights.get(i) * rows[i * width + j];
+          sums[token * width + j] += weight * rows[i * width + j];
         }
       }
     }

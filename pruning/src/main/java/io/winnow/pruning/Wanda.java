@@ -12,7 +12,6 @@ import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.TokenSequences;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -135,7 +134,7 @@ public final class Wanda {
       try (NDArray logits = layer.routerLogits(hidden)) {
         decision = layer.routing().route(logits.toFloatArray(), layer.numExperts());
       }
-      long[][] tokens = tokensByExpert(decision, layer.numExperts());
+      long[][] tokens = decision.tokensByExpert(layer.numExperts());
       for (int expert = 0; expert < tokens.length; expert++) {
         for (int from = 0; from < tokens[expert].length; from += ROWS) {
           ExpertPruner.checkInterrupt();
@@ -163,25 +162,6 @@ public final class Wanda {
         norms.add(part, inner, String.format("expert %d in layer %d", expert, layer.layerIndex()));
       }
     }
-  }
-
-  /** Returns the tokens that select each expert, ascending. */
-  private static long[][] tokensByExpert(RoutingDecision decision, int numExperts) {
-    List<List<Long>> tokens = new ArrayList<>();
-    for (int expert = 0; expert < numExperts; expert++) {
-      tokens.add(new ArrayList<>());
-    }
-    for (int token = 0; token < decision.tokens(); token++) {
-      for (int rank = 0; rank < decision.topK(); rank++) {
-        int expert = decision.expert(token, rank);
-        if (expert != RoutingDecision.NONE) {
-          tokens.get(expert).add((long) token);
-        }
-      }
-    }
-    return tokens.stream()
-        .map(ofExpert -> ofExpert.stream().mapToLong(Long::longValue).toArray())
-        .toArray(long[][]::new);
   }
 
   /** What to erase. Not thread-safe. */
