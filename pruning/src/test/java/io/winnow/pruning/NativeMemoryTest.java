@@ -7,6 +7,7 @@ import ai.djl.Model;
 import ai.djl.ndarray.types.DataType;
 import io.winnow.core.Calibration;
 import io.winnow.core.Fixtures;
+import io.winnow.core.ResidentMemory;
 import io.winnow.core.checkpoint.OutputTensor;
 import io.winnow.core.checkpoint.SafetensorsFile;
 import io.winnow.core.checkpoint.Segment;
@@ -44,82 +45,46 @@ class NativeMemoryTest {
     return Calibration.ofTokens(ids);
   }
 
-  private static long status(String field) throws IOException {
-    for (String line : Files.readAllLines(Path.of("/proc/self/status"))) {
-      if (line.startsWith(field + ":")) {
-        return Long.parseLong(line.replaceAll("\\D", "")) << 10;
-      }
-    }
-    throw new IOException("No " + field + " in /proc/self/status");
-  }
-
-  private static void assertFlat(String what, int runs, Runnable run) throws IOException {
-    int early = runs / 5;
-    long[] resident = new long[runs];
-    StringBuilder course = new StringBuilder();
-    for (int i = 0; i < runs; i++) {
-      run.run();
-      if (i >= runs - 20 || (i >= early && i < early + 20)) {
-        System.gc(); // The Java heap shrinks to what it holds: it is not what is measured.
-      }
-      resident[i] = status("VmRSS");
-      if (i % 10 == 9) {
-        course.append(' ').append(resident[i] >> 20);
-      }
-    }
-    long before = median(Arrays.copyOfRange(resident, early, early + 20));
-    long late = median(Arrays.copyOfRange(resident, runs - 20, runs));
-    String measured =
-        String.format(
-            "%s: resident %d MB in runs %d to %d, %d MB in the last 20; every tenth:%s",
-            what, before >> 20, early, early + 20, late >> 20, course);
-    assertThat(late).as(measured).isLessThan(before + SLACK);
-  }
-
-  private static long median(long[] values) {
-    Arrays.sort(values);
-    return values[values.length / 2];
-  }
-
   @Test
-  void loadingPruningAndClosingAModelManyTimesStaysFlat() throws IOException {
+  void loadingPruningAndClosingAModelManyTimesStaysFlat() throws Exception {
     Calibration calibration = calibration();
-    assertFlat(
+    ResidentMemory.assertFlat(
         "load, prune, close",
         200,
+        SLACK,
         () -> {
           try (Model model = loader(Fixtures.TINY_MIXTRAL).load()) {
-            ExpertPruner.prune(model, calibration, 6);
+            return ExpertPruner.prune(model, calibration, 6);
           }
         });
   }
 
   @Test
-  void loadingInTheStoredTypeToo() throws IOException {
+  void loadingInTheStoredTypeToo() throws Exception {
     Calibration calibration = calibration();
-    assertFlat(
+    ResidentMemory.assertFlat(
         "load in bfloat16, prune, close",
         60,
+        SLACK,
         () -> {
           try (Model model = MoeModels.load(Fixtures.TINY_MIXTRAL, Device.cpu())) {
-            ExpertPruner.prune(model, calibration, 6);
+            return ExpertPruner.prune(model, calibration, 6);
           }
         });
   }
 
   @Test
-  void searchingOneModelManyTimesStaysFlat() throws IOException {
+  void searchingOneModelManyTimesStaysFlat() throws Exception {
     Calibration calibration = calibration();
     ExpertPruner progressive = ExpertPruner.builder().optProgressive(true).build();
     ExpertPruner layerwise = ExpertPruner.builder().build();
     int[] count = {0};
     try (Model model = loader(Fixtures.TINY_MIXTRAL).load()) {
-      assertFlat(
+      ResidentMemory.assertFlat(
           "search",
           200,
-          () -> {
-            (count[0]++ % 10 == 0 ? progressive : layerwise).search(model, calibration, 6);
-          });
+          SLACK,
+          () -> (count[0]++ % 10 == 0 ? progressive : layerwise).search(model, calibration, 6));
     }
   }
 
@@ -137,10 +102,10 @@ class NativeMemoryTest {
         // So that the heap, which is anonymous memory too, shrinks now and not later.
         System.gc();
       }
-      long before = status("RssAnon");
+      long before = ResidentMemory.bytes("RssAnon");
       long heap = Runtime.getRuntime().totalMemory();
       ExpertPruner.prune(model, calibration, 1);
-      long freed = before - status("RssAnon");
+      long freed = before - ResidentMemory.bytes("RssAnon");
       long byHeap = Math.max(0, heap - Runtime.getRuntime().totalMemory());
       long dropped = 3L * 3 * 4 * hidden * intermediate;
       assertThat(freed - byHeap)

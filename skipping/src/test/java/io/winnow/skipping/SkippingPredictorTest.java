@@ -17,11 +17,10 @@ import ai.djl.translate.TranslatorContext;
 import io.winnow.core.Fixtures;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
+import io.winnow.core.ResidentMemory;
 import io.winnow.core.RouterHook;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.decoder.MoeModels;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -192,13 +191,13 @@ class SkippingPredictorTest {
     ExecutorService threads = Executors.newFixedThreadPool(8);
     try {
       run(threads, policies, expected, 500);
-      long before = resident();
+      long before = ResidentMemory.bytes();
       // A single reading goes up and down by 40 MB with the collector's and malloc's reserves.
       long after = Long.MAX_VALUE;
       run(threads, policies, expected, 1400);
       for (int i = 0; i < 3; i++) {
         run(threads, policies, expected, 200);
-        after = Math.min(after, resident());
+        after = Math.min(after, ResidentMemory.bytes());
       }
       assertThat(after - before).as("growth of resident bytes").isLessThan(32L << 20);
     } finally {
@@ -227,17 +226,5 @@ class SkippingPredictorTest {
     for (Future<?> request : requests) {
       request.get();
     }
-  }
-
-  private static long resident() throws Exception {
-    Path status = Path.of("/proc/self/status");
-    if (!Files.isReadable(status)) {
-      return 0;
-    }
-    System.gc(); // The Java heap shrinks to what it holds: it is not what is measured.
-    return Files.readAllLines(status).stream()
-        .filter(line -> line.startsWith("VmRSS:"))
-        .mapToLong(line -> 1024 * Long.parseLong(line.replaceAll("\\D", "")))
-        .sum();
   }
 }

@@ -21,6 +21,7 @@ import io.winnow.core.Fixtures;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
 import io.winnow.core.RandomCheckpoint;
+import io.winnow.core.ResidentMemory;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.checkpoint.Checkpoint;
 import io.winnow.core.checkpoint.TensorType;
@@ -590,20 +591,21 @@ class FineTuningTest {
             .write(folder.resolve("large"));
     try (Model model = loader(large).load();
         Model teacher = loader(large).load()) {
-      long[] resident = new long[40];
-      for (int i = 0; i < resident.length; i++) {
-        FineTuning.builder()
-            .optSteps(2)
-            .optWarmUp(0)
-            .optLearningRate(1e-4)
-            .build()
-            .run(model, teacher, counting(8, i), counting(4, i));
-        resident[i] = MergedLayersTest.resident();
-      }
+      int[] count = {0};
       // A run's averages and best weights have 20 MB: left behind, 400 MB or more.
-      long early = MergedLayersTest.median(Arrays.copyOfRange(resident, 10, 20));
-      long late = MergedLayersTest.median(Arrays.copyOfRange(resident, 30, 40));
-      assertThat(late).as("%d, then %d bytes", early, late).isLessThan(early + (96L << 20));
+      ResidentMemory.assertFlat(
+          "fine-tune",
+          40,
+          96L << 20,
+          () -> {
+            int i = count[0]++;
+            return FineTuning.builder()
+                .optSteps(2)
+                .optWarmUp(0)
+                .optLearningRate(1e-4)
+                .build()
+                .run(model, teacher, counting(8, i), counting(4, i));
+          });
     }
   }
 }

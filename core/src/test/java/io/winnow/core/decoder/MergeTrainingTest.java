@@ -16,6 +16,7 @@ import io.winnow.core.ExpertMerge;
 import io.winnow.core.Fixtures;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.RandomCheckpoint;
+import io.winnow.core.ResidentMemory;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.checkpoint.TensorType;
 import io.winnow.core.evaluate.Perplexity;
@@ -341,15 +342,16 @@ class MergeTrainingTest {
             .write(folder.resolve("model"));
     MergeTraining training = MergeTraining.builder().optSteps(2).build();
     try (Model model = loader(checkpoint).load()) {
-      long[] resident = new long[60];
-      for (int i = 0; i < resident.length; i++) {
-        training.run(model, everywhere(random(i)), text(8, i), text(4, i));
-        resident[i] = MergedLayersTest.resident();
-      }
+      int[] count = {0};
       // The stacked experts have 6.3 MB, a step's merged ones 4.7 MB: left behind, 250 MB or more.
-      long early = MergedLayersTest.median(Arrays.copyOfRange(resident, 10, 20));
-      long late = MergedLayersTest.median(Arrays.copyOfRange(resident, 50, 60));
-      assertThat(late).as("%d, then %d bytes", early, late).isLessThan(early + (96L << 20));
+      ResidentMemory.assertFlat(
+          "train a merge",
+          60,
+          96L << 20,
+          () -> {
+            int i = count[0]++;
+            return training.run(model, everywhere(random(i)), text(8, i), text(4, i));
+          });
     }
   }
 }

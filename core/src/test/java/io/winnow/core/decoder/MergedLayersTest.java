@@ -20,16 +20,15 @@ import io.winnow.core.MergeableMoeLayer;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.RandomCheckpoint;
+import io.winnow.core.ResidentMemory;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.SoftmaxRouting;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.checkpoint.OutputTensor;
 import io.winnow.core.checkpoint.SafetensorsFile;
 import io.winnow.core.checkpoint.TensorType;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -371,32 +370,21 @@ class MergedLayersTest {
             .type(TensorType.BF16)
             .write(folder.resolve("model"));
     try (Model model = MoeModels.load(checkpoint, Device.cpu())) {
-      long[] resident = new long[200];
-      for (int i = 0; i < resident.length; i++) {
-        apply(model, random(i), 1 + i % 2);
-        logits(model);
-        if (i % 3 == 0) {
-          undo(model);
-        }
-        resident[i] = resident();
-      }
+      int[] count = {0};
       // A set of merged experts has 2.4 MB; left behind each time it would be 380 MB.
-      long early = median(Arrays.copyOfRange(resident, 40, 60));
-      long late = median(Arrays.copyOfRange(resident, 180, 200));
-      assertThat(late).as("%d, then %d bytes", early, late).isLessThan(early + (96L << 20));
+      ResidentMemory.assertFlat(
+          "apply and undo",
+          200,
+          96L << 20,
+          () -> {
+            int i = count[0]++;
+            apply(model, random(i), 1 + i % 2);
+            logits(model);
+            if (i % 3 == 0) {
+              undo(model);
+            }
+            return null;
+          });
     }
-  }
-
-  static long median(long[] values) {
-    Arrays.sort(values);
-    return values[values.length / 2];
-  }
-
-  static long resident() throws Exception {
-    return Files.readAllLines(Path.of("/proc/self/status")).stream()
-            .filter(line -> line.startsWith("VmRSS:"))
-            .mapToLong(line -> Long.parseLong(line.replaceAll("\\D", "")))
-            .sum()
-        << 10;
   }
 }

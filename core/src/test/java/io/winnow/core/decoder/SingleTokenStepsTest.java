@@ -14,6 +14,7 @@ import io.winnow.core.Fixtures;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MergeableMoeLayer;
 import io.winnow.core.RandomCheckpoint;
+import io.winnow.core.ResidentMemory;
 import io.winnow.core.RouterHook;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.TokenSequences;
@@ -25,9 +26,12 @@ import java.util.Arrays;
 import java.util.Set;
 import java.util.function.Consumer;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** The steps of one token that run in Java, beside the same steps in TorchScript. */
 class SingleTokenStepsTest {
@@ -200,6 +204,20 @@ class SingleTokenStepsTest {
       next(model, cache, 4, 6);
       next(model, cache, 6, 7);
       assertThat(next(model, cache, 7, 8)).containsExactly(whole(model, 8), within(1e-4f));
+    }
+  }
+
+  @ParameterizedTest(name = "in Java = {0}")
+  @ValueSource(booleans = {true, false})
+  @EnabledOnOs(OS.LINUX)
+  void generatingManyTimesLeavesNothingBehind(boolean javaSteps) throws Exception {
+    long[] prompt = Arrays.copyOf(TOKENS, 230); // So that the cache grows, too.
+    GenerationConfig config = GenerationConfig.greedy(60);
+    try (Model model = load(Fixtures.TINY_MIXTRAL, DataType.BFLOAT16, javaSteps)) {
+      Generator generator = Generator.of(model).withEndTokens(Set.of());
+      // The logits alone of the runs between have 58 MB.
+      ResidentMemory.assertFlat(
+          "generate", 300, 32L << 20, () -> generator.generate(prompt, config));
     }
   }
 
