@@ -134,7 +134,11 @@ public final class RoutingDecision {
     return 0;
   }
 
-  /** Returns the tokens that take each of {@code numExperts} experts, ascending. */
+  /**
+   * Returns the tokens that take each expert, ascending.
+   *
+   * @param numExperts more than the greatest index of an expert
+   */
   public long[][] tokensByExpert(int numExperts) {
     long[] counts = counts(numExperts);
     long[][] tokens = new long[numExperts][];

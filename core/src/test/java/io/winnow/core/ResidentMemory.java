@@ -12,9 +12,15 @@ import java.util.concurrent.Callable;
 public final class ResidentMemory {
   private ResidentMemory() {}
 
-  /** Returns a field of the process's status in bytes, such as {@code VmRSS}. */
+  /**
+   * Returns a field of the process's status in bytes, such as {@code VmRSS}; 0 outside of Linux.
+   */
   public static long bytes(String field) throws IOException {
-    for (String line : Files.readAllLines(Path.of("/proc/self/status"))) {
+    Path status = Path.of("/proc/self/status");
+    if (!Files.isReadable(status)) {
+      return 0;
+    }
+    for (String line : Files.readAllLines(status)) {
       if (line.startsWith(field + ":")) {
         return Long.parseLong(line.replaceAll("\\D", "")) << 10;
       }

@@ -24,7 +24,7 @@ final class CalibrationOptions {
   @Option(
       names = "--sequences",
       paramLabel = "N",
-      description = "sequences to calibrate on (default: 128, or all there are)")
+      description = "sequences to calibrate on (default: " + SEQUENCES + ", or all there are)")
   private @Nullable Integer sequences;
 
   @Option(

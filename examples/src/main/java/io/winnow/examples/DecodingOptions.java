@@ -8,16 +8,16 @@ import picocli.CommandLine.Option;
 /** The options of commands that run a model a token at a time. */
 final class DecodingOptions extends ModelOptions {
   @Option(
-      names = "--java-steps",
+      names = "--java-steps-up-to",
       paramLabel = "N",
-      defaultValue = "" + MoeModels.Loader.JAVA_STEPS,
+      defaultValue = "" + MoeModels.Loader.JAVA_STEPS_UP_TO,
       description =
           "up to how many elements of a checkpoint steps of one token run in Java on copies in"
               + " float32, not in PyTorch; 0 for never (default: ${DEFAULT-VALUE})")
-  private long javaSteps;
+  private long javaStepsUpTo;
 
   @Override
   MoeModels.Loader loader(Path folder, DataType as) {
-    return super.loader(folder, as).optJavaSteps(javaSteps);
+    return super.loader(folder, as).optJavaStepsUpTo(javaStepsUpTo);
   }
 }

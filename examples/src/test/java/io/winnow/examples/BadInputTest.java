@@ -241,7 +241,7 @@ class BadInputTest {
         "forward --model DIR/none --input IDS --out DIR/new          | none does not exist",
         "generate --model MODEL --prompt x --max-tokens 0            | --max-tokens is 0",
         "generate --model MODEL --prompt= --max-tokens 5             | The prompt has no tokens",
-        "generate --model MODEL --prompt x --java-steps -1           | is -1; use 0 for never",
+        "generate --model MODEL --prompt x --java-steps-up-to -1     | is -1; use 0 for never",
         "finetune --model MODEL --text TEXT --out DIR/new --checkpoints MODEL/c | is inside the model",
         "evolve --model MODEL --task IDS --retain 4 --out DIR/new --journal MODEL/j/k | is inside the model",
         "bench search --hidden 0                                     | must be at least 1",

@@ -46,11 +46,10 @@ final class DecoderLayer extends DecoderBlock {
   @Nullable Residual stepOfLast(ForwardPass pass, Residual residual, int count) {
     NDManager manager = pass.manager();
     DeviceTensor hidden = pass.kernel().settle(manager, residual);
-    try (DeviceTensor last = attention.applyToLast(pass, hidden, count)) {
-      ForwardPass narrow = pass.ofLast(count);
-      return feedForward.mix(
-          narrow,
-          pass.kernel().route(manager, last, feedForward.norm(narrow), feedForward.gate(narrow)));
-    }
+    DeviceTensor last = attention.applyToLast(pass, hidden, count);
+    ForwardPass narrow = pass.ofLast(count);
+    return feedForward.mix(
+        narrow,
+        pass.kernel().route(manager, last, feedForward.norm(narrow), feedForward.gate(narrow)));
   }
 }

@@ -32,6 +32,7 @@ final class DecoderRuntime {
   private final @Nullable Kernel singleToken;
   private final RotaryTable rotary;
   private final RouterHooks hooks = new RouterHooks();
+  private volatile boolean trained;
 
   /**
    * Creates it.
@@ -125,10 +126,23 @@ final class DecoderRuntime {
       return inference;
     }
     checkTrainable();
+    trained = true;
     return training;
   }
 
-  /** Returns what computes the steps of a single token, or null if {@link #inferenceKernel}. */
+  /** Notes that weights change from now on. */
+  void weightsChange() {
+    trained = true;
+  }
+
+  /** Returns whether weights may differ from the checkpoint's. */
+  boolean isTrained() {
+    return trained;
+  }
+
+  /**
+   * Returns what computes the steps of a single token, or null if {@link #inferenceKernel} does.
+   */
   @Nullable Kernel singleTokenKernel() {
     return singleToken;
   }

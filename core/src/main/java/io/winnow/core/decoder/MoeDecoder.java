@@ -65,7 +65,6 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
   private final @Nullable TensorList headBias;
   private volatile @Nullable Provenance provenance;
   private final boolean plain;
-  private volatile boolean trained;
 
   MoeDecoder(
       Checkpoint source,
@@ -126,7 +125,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
    */
   Map<String, OutputTensor> trainedTensors(NDManager manager) {
     Map<String, OutputTensor> tensors = new TreeMap<>();
-    if (trained) {
+    if (runtime.isTrained()) {
       for (Parameter parameter : getParameters().values()) {
         NDArray array = parameter.getArray();
         String name = parameter.getName();
@@ -142,7 +141,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
 
   /** Notes that the weights change from now on, which need not be by a pass of training. */
   void weightsChange() {
-    trained = true;
+    runtime.weightsChange();
     sparseLayers().forEach(SparseMoe::forgetMerges);
   }
 
@@ -436,9 +435,6 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
       @Nullable ParameterStore parameters,
       @Nullable NDList finalHidden) {
     checkShape(ids);
-    if (parameters != null) {
-      trained = true;
-    }
     NDManager result = ids.getManager();
     // Of the model's device, wherever the ids are.
     try (NDManager scratch = result.newSubManager(runtime.manager().getDevice())) {
@@ -467,7 +463,8 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     long[] padding = cache == null ? new long[(int) ids.getShape().get(0)] : cache.padding();
     boolean single =
         tokens == 1
-            && Arrays.equals(padding, new long[1])
+            && padding.length == 1
+            && padding[0] == 0
             && cache != null
             && observer == null
             && parameters == null
@@ -503,7 +500,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
    * weights, which training does not change.
    */
   @Nullable Kernel singleTokenKernel() {
-    return plain && !trained ? runtime.singleTokenKernel() : null;
+    return plain && !runtime.isTrained() ? runtime.singleTokenKernel() : null;
   }
 
   /**

@@ -18,6 +18,7 @@ import io.winnow.core.checkpoint.TensorInfo;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
+import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -169,8 +170,8 @@ public final class MoeModels {
 
   /** Loads a checkpoint folder as a DJL model. Not thread-safe. */
   public static final class Loader {
-    /** What {@link #optJavaSteps} is set to: copies take 64 MB at most. */
-    public static final long JAVA_STEPS = 16_000_000;
+    /** What {@link #optJavaStepsUpTo} is set to: the copies of weights take 64 MB at most. */
+    public static final long JAVA_STEPS_UP_TO = 16_000_000;
 
     private final Path folder;
     private @Nullable Device device;
@@ -179,7 +180,7 @@ public final class MoeModels {
     private @Nullable Provenance provenance;
     private @Nullable Progress progress;
     private boolean fused = true;
-    private long javaSteps = JAVA_STEPS;
+    private long javaStepsUpTo = JAVA_STEPS_UP_TO;
 
     private Loader(Path folder) {
       this.folder = folder;
@@ -241,23 +242,27 @@ public final class MoeModels {
 
     /**
      * Sets up to how many elements a checkpoint may have for steps of one token to run in plain
-     * Java, {@link #JAVA_STEPS} without this; 0 for never. PyTorch takes longer to dispatch a small
-     * step's operations than to compute them.
+     * Java, {@link #JAVA_STEPS_UP_TO} without this; 0 for never. PyTorch takes longer to dispatch a
+     * small step's operations than to compute them.
      *
      * <p>This holds on the CPU, in float32 and bfloat16, for one sequence at a time, and models
      * whose attention and experts are like Mixtral's: grouped queries, RMS norms, no biases. Other
-     * passes run in PyTorch. The first step copies the weights to the Java heap, in float32: 4
-     * bytes for each element. What is changed in the model's arrays afterwards is not seen, except
-     * by training, merges and {@link io.winnow.core.MoeLayerView#retain}. A step takes one thread.
+     * passes run in PyTorch. A step takes one thread.
+     *
+     * <p>The first step copies the weights to the Java heap in float32, 4 bytes for each element,
+     * and so does a step with merged experts for those; beside each sequence's cache, its keys and
+     * values are on the heap too. What is changed in the model's arrays afterwards is not seen,
+     * except merges and {@link io.winnow.core.MoeLayerView#retain}; when training has begun, steps
+     * run in PyTorch.
      *
      * @throws InvalidInputException if the number is negative
      */
-    public Loader optJavaSteps(long elements) {
+    public Loader optJavaStepsUpTo(long elements) {
       if (elements < 0) {
         throw new InvalidInputException(
             "The limit of elements for steps in Java is " + elements + "; use 0 for never");
       }
-      javaSteps = elements;
+      javaStepsUpTo = elements;
       return this;
     }
 
@@ -293,7 +298,7 @@ public final class MoeModels {
       Model model = Model.newInstance(name, device, "PyTorch");
       boolean loaded = false;
       try {
-        boolean small = elements(layout) <= javaSteps;
+        boolean small = isSmall(layout);
         DecoderReader reader =
             new DecoderReader(layout, model.getNDManager(), wanted, fused, small);
         MoeDecoder decoder = reader.read(selection, progress);
@@ -324,8 +329,12 @@ public final class MoeModels {
       return selection;
     }
 
-    private static long elements(CheckpointLayout layout) {
-      return layout.checkpoint().tensors().values().stream().mapToLong(TensorInfo::elements).sum();
+    private boolean isSmall(CheckpointLayout layout) {
+      Collection<TensorInfo> tensors = layout.checkpoint().tensors().values();
+      long elements = tensors.stream().mapToLong(TensorInfo::elements).sum();
+      // A tensor is copied through one buffer of Java.
+      return elements <= javaStepsUpTo
+          && tensors.stream().allMatch(info -> info.elements() <= Integer.MAX_VALUE / Float.BYTES);
     }
 
     private static DataType storedType(CheckpointLayout layout) {

@@ -15,8 +15,9 @@ import org.jspecify.annotations.Nullable;
  * An array whose type DJL may not know (bfloat16), kept where no Java code can touch it: half of
  * DJL's operations on such an array abort the JVM.
  *
- * <p>It also holds the TorchScript value of the array. That value is a second owner of the native
- * memory, and both go with {@link #close()}. Not part of the API.
+ * <p>It also holds the TorchScript value of the array, which is a second owner of the native
+ * memory, and copies of the elements as Java arrays, where steps of single tokens need them. All go
+ * with {@link #close()}. Not part of the API.
  */
 public final class DeviceTensor implements AutoCloseable {
   private final PtNDArray array;

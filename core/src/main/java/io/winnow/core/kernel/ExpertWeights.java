@@ -1,5 +1,7 @@
 package io.winnow.core.kernel;
 
+import java.util.stream.IntStream;
+
 /**
  * The weights of a layer's experts, as the kernel takes them: {@code gate} and {@code up} {@code
  * [intermediateSize, hiddenSize]}, {@code down} {@code [hiddenSize, intermediateSize]}.
@@ -18,7 +20,7 @@ public record ExpertWeights(TensorList gate, TensorList up, TensorList down)
     implements AutoCloseable {
   /** Returns whether the experts are three matrices each, without biases. */
   public boolean isPlain() {
-    return up.size() == 0 || up.get(0).shape().dimension() == 2;
+    return IntStream.range(0, up.size()).allMatch(i -> up.get(i).shape().dimension() == 2);
   }
 
   @Override

@@ -47,12 +47,6 @@ public final class SingleTokenKernel implements Kernel {
 
   @Override
   public Residual embed(NDManager manager, DeviceTensor table, NDArray ids) {
-    if (table.shape().size() > Integer.MAX_VALUE / Float.BYTES) {
-      // More bytes than a buffer of Java has.
-      try (Residual row = fused.embed(manager, table, ids)) {
-        return new Residual(row.hidden().array().toFloatArray());
-      }
-    }
     int size = config.hiddenSize();
     float[] row = new float[size];
     table.elements().read((int) ids.toLongArray()[0] * size, row);

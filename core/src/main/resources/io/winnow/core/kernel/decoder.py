@@ -189,6 +189,7 @@ class M(Module):
     q = torch.narrow(qk, 1, 0, heads)
     k = torch.narrow(qk, 1, heads, kv_heads)
     all_k, all_v = self.remember(k, v, cache, past)
+    # Beyond that many tokens blocks are no faster than PyTorch's kernel, which computes in the weights' type.
     if t > 1 and t <= 1024 and past == 0 and len(mask) == 0 and not qk.is_cuda:
       y = torch.to(self.attend_in_blocks(q, k, torch.to(v, 6), scale), weights[1].dtype)
     else:

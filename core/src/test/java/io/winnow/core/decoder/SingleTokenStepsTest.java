@@ -9,6 +9,8 @@ import ai.djl.Model;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.Fixtures;
 import io.winnow.core.InvalidInputException;
@@ -21,6 +23,7 @@ import io.winnow.core.TokenSequences;
 import io.winnow.core.generate.GenerationConfig;
 import io.winnow.core.generate.Generator;
 import io.winnow.core.kernel.KeyValueCache;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Set;
@@ -40,11 +43,14 @@ class SingleTokenStepsTest {
   @TempDir private Path folder;
 
   private static Model load(Path checkpoint, DataType type, boolean javaSteps) {
-    return MoeModels.loader(checkpoint)
-        .optDevice(Device.cpu())
-        .optDataType(type)
-        .optJavaSteps(javaSteps ? MoeModels.Loader.JAVA_STEPS : 0)
-        .load();
+    Model model =
+        MoeModels.loader(checkpoint)
+            .optDevice(Device.cpu())
+            .optDataType(type)
+            .optJavaStepsUpTo(javaSteps ? MoeModels.Loader.JAVA_STEPS_UP_TO : 0)
+            .load();
+    assertThat(decoder(model).singleTokenKernel() != null).isEqualTo(javaSteps);
+    return model;
   }
 
   private static MoeDecoder decoder(Model model) {
@@ -107,14 +113,24 @@ class SingleTokenStepsTest {
   void theHostSaysHowLargeAModelMayBe() {
     MoeModels.Loader loader = MoeModels.loader(Fixtures.TINY_MIXTRAL).optDevice(Device.cpu());
     // 3.6 million elements.
-    try (Model large = loader.optJavaSteps(3_600_000).load();
-        Model small = loader.optJavaSteps(3_700_000).load()) {
-      assertThat(decoder(large).singleTokenKernel()).isNull();
-      assertThat(decoder(small).singleTokenKernel()).isNotNull();
+    try (Model below = loader.optJavaStepsUpTo(3_700_000).load();
+        Model above = loader.optJavaStepsUpTo(3_600_000).load()) {
+      assertThat(decoder(below).singleTokenKernel()).isNotNull();
+      assertThat(decoder(above).singleTokenKernel()).isNull();
     }
-    assertThatThrownBy(() -> loader.optJavaSteps(-1))
+    assertThatThrownBy(() -> loader.optJavaStepsUpTo(-1))
         .isInstanceOf(InvalidInputException.class)
         .hasMessageContaining("is -1; use 0 for never");
+  }
+
+  @Test
+  void aPromptOfAnyLengthIsTheSameInSteps() {
+    try (Model model = load(Fixtures.TINY_MIXTRAL, DataType.FLOAT32, true)) {
+      float[] expected = steps(model, 1, 200);
+      for (int prompt : new int[] {64, 65, 130, 200}) {
+        assertThat(steps(model, prompt, 200)).containsExactly(expected, within(1e-4f));
+      }
+    }
   }
 
   @Test
@@ -148,11 +164,46 @@ class SingleTokenStepsTest {
 
   @Test
   void aWindowOfAttentionHidesWhatIsOutsideOfIt() throws Exception {
-    Path checkpoint =
-        new RandomCheckpoint().set("sliding_window", 4).write(folder.resolve("window"));
+    Path whole = new RandomCheckpoint().write(folder.resolve("whole"));
+    Path window = new RandomCheckpoint().set("sliding_window", 4).write(folder.resolve("window"));
+    try (Model java = load(window, DataType.FLOAT32, true);
+        Model torch = load(window, DataType.FLOAT32, false);
+        Model without = load(whole, DataType.FLOAT32, true)) {
+      float[] logits = small(java);
+      assertThat(logits).containsExactly(small(torch), within(1e-4f));
+      assertThat(distance(logits, small(without))).isGreaterThan(1e-2);
+    }
+  }
+
+  @Test
+  void sharedExpertsBehindTheirGateAreAdded() throws Exception {
+    // Without the biases of its queries, keys and values it is of Mixtral's form.
+    Path checkpoint = folder.resolve("shared");
+    Files.createDirectories(checkpoint);
+    Path golden = Fixtures.golden("qwen2_moe");
+    Files.copy(golden.resolve("model.safetensors"), checkpoint.resolve("model.safetensors"));
+    JsonObject config =
+        JsonParser.parseString(Files.readString(golden.resolve("config.json"))).getAsJsonObject();
+    config.addProperty("qkv_bias", false);
+    Files.writeString(checkpoint.resolve("config.json"), config.toString());
     try (Model java = load(checkpoint, DataType.FLOAT32, true);
         Model torch = load(checkpoint, DataType.FLOAT32, false)) {
-      assertThat(generated(java, 1, 2, 3)).isEqualTo(generated(torch, 1, 2, 3));
+      assertThat(small(java)).containsExactly(small(torch), within(1e-4f));
+    }
+  }
+
+  /** Logits behind ten steps of a small vocabulary. */
+  private static float[] small(Model model) {
+    try (KeyValueCache cache = decoder(model).newCache(0);
+        NDManager manager = model.getNDManager().newSubManager()) {
+      float[] logits = {};
+      for (long token = 1; token <= 10; token++) {
+        logits =
+            decoder(model)
+                .next(manager.create(new long[] {token}, new Shape(1, 1)), cache)
+                .toFloatArray();
+      }
+      return logits;
     }
   }
 
