@@ -62,9 +62,7 @@ final class DecoderRuntime {
     attention = config.attentionForms();
     rotary = new RotaryTable(manager, config.rotary());
     singleToken =
-        small
-                && useFused
-                && SingleTokenKernel.supports(manager.getDevice(), type, config.kernel(), attention)
+        small && useFused && SingleTokenKernel.supports(manager.getDevice(), type, config.kernel())
             ? new SingleTokenKernel(fused, config.kernel())
             : null;
   }
@@ -141,7 +139,8 @@ final class DecoderRuntime {
   }
 
   /**
-   * Returns what computes the steps of a single token, or null if {@link #inferenceKernel} does.
+   * Returns what computes the steps of a single token where all layers are plain, or null if {@link
+   * #inferenceKernel} does.
    */
   @Nullable Kernel singleTokenKernel() {
     return singleToken;

@@ -6,6 +6,7 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.index.NDIndex;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.pytorch.jni.IValue;
+import com.google.common.collect.ObjectArrays;
 import io.winnow.core.checkpoint.TensorType;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
@@ -136,20 +137,8 @@ public final class FusedKernel implements Kernel {
       AttentionWeights weights,
       AttentionContext context,
       KeyValueCache.@Nullable Layer cache) {
-    AttentionWeights.Fused fused = weights.fused(config);
     return module.runForTensor(
-        manager,
-        "attend",
-        hidden,
-        fused.matrices().transposed(),
-        context.rotary().value(),
-        listOf(context.maskList(weights.config().visibility())),
-        listOf(cache == null ? null : cache.list()),
-        context.sizes(),
-        fused.form(),
-        listOf(fused.extras()),
-        fused.numbers(),
-        constants);
+        manager, "attend", ObjectArrays.concat(hidden, arguments(weights, context, cache)));
   }
 
   @Override
@@ -160,21 +149,31 @@ public final class FusedKernel implements Kernel {
       AttentionContext context,
       KeyValueCache.@Nullable Layer cache,
       int count) {
-    AttentionWeights.Fused fused = weights.fused(config);
     return module.runForTensor(
         manager,
         "attend_last",
-        hidden,
-        fused.matrices().transposed(),
-        context.rotary().value(),
-        listOf(context.maskList(weights.config().visibility())),
-        listOf(cache == null ? null : cache.list()),
-        context.sizes(),
-        fused.form(),
-        listOf(fused.extras()),
-        fused.numbers(),
-        constants,
-        (long) count);
+        ObjectArrays.concat(hidden, arguments(weights, context, cache, (long) count)));
+  }
+
+  /** Returns what every method with attention takes behind the residual, and what follows that. */
+  private Object[] arguments(
+      AttentionWeights weights,
+      AttentionContext context,
+      KeyValueCache.@Nullable Layer cache,
+      Object... rest) {
+    AttentionWeights.Fused fused = weights.fused(config);
+    Object[] attention = {
+      fused.matrices().transposed(),
+      context.rotary().value(),
+      listOf(context.maskList(weights.config().visibility())),
+      listOf(cache == null ? null : cache.list()),
+      context.sizes(),
+      fused.form(),
+      listOf(fused.extras()),
+      fused.numbers(),
+      constants
+    };
+    return ObjectArrays.concat(attention, rest, Object.class);
   }
 
   private IValue listOf(@Nullable TensorList tensors) {
@@ -196,21 +195,15 @@ public final class FusedKernel implements Kernel {
       LayerWeights weights,
       AttentionContext context,
       KeyValueCache.@Nullable Layer cache) {
-    AttentionWeights.Fused fused = weights.attention().fused(config);
     Object[] arguments =
         residual.followedBy(
-            fused.matrices().transposed(),
-            context.rotary().value(),
-            listOf(context.maskList(weights.attention().config().visibility())),
-            listOf(cache == null ? null : cache.list()),
-            context.sizes(),
-            fused.form(),
-            listOf(fused.extras()),
-            fused.numbers(),
-            constants,
-            weights.moeNorm(),
-            weights.gate(),
-            scalarType);
+            arguments(
+                weights.attention(),
+                context,
+                cache,
+                weights.moeNorm(),
+                weights.gate(),
+                scalarType));
     try (IValue result =
         module.run(residual.isPending() ? "mix_attend_and_route" : "attend_and_route", arguments)) {
       return new RoutedState(manager, result);

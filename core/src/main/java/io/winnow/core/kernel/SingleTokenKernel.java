@@ -33,16 +33,13 @@ public final class SingleTokenKernel implements Kernel {
   }
 
   /**
-   * Returns whether it computes a decoder's attention and norms.
-   *
-   * @param layers the forms of the layers' attention
+   * Returns whether it computes a decoder's norms, in a type and on a device; of the layers, {@link
+   * AttentionWeights#isPlain} and {@link ExpertWeights#isPlain} say it.
    */
-  public static boolean supports(
-      Device device, DataType type, KernelConfig config, Collection<AttentionConfig> layers) {
+  public static boolean supports(Device device, DataType type, KernelConfig config) {
     return !device.isGpu()
         && (type == DataType.FLOAT32 || type == DataType.BFLOAT16)
-        && !config.layerNorm()
-        && layers.stream().allMatch(AttentionConfig::isPlain);
+        && !config.layerNorm();
   }
 
   @Override
