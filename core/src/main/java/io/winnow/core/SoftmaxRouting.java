@@ -94,27 +94,28 @@ public final class SoftmaxRouting implements Routing {
     int tokens = tokens(logits, numExperts);
     int[] experts = new int[tokens * topK];
     float[] weights = new float[tokens * topK];
+    double[] exponentials = new double[topK];
     for (int token = 0; token < tokens; token++) {
       int row = token * numExperts;
       int out = token * topK;
       select(logits, row, numExperts, experts, out);
       double greatest = logits[row + experts[out]];
       double sum = 0;
-      if (renormalized) {
+      for (int rank = 0; rank < topK; rank++) {
+        exponentials[rank] = Math.exp(logits[row + experts[out + rank]] - greatest);
         // From the selected logits alone: bit for bit the same whatever other experts exist.
-        for (int rank = 0; rank < topK; rank++) {
-          sum += Math.exp(logits[row + experts[out + rank]] - greatest);
-        }
-      } else if (logarithms) {
+        sum += exponentials[rank];
+      }
+      if (logarithms) {
         sum = Math.exp(-greatest);
-      } else {
+      } else if (!renormalized) {
+        sum = 0;
         for (int expert = 0; expert < numExperts; expert++) {
           sum += Math.exp(logits[row + expert] - greatest);
         }
       }
       for (int rank = 0; rank < topK; rank++) {
-        weights[out + rank] =
-            (float) (Math.exp(logits[row + experts[out + rank]] - greatest) / sum);
+        weights[out + rank] = (float) (exponentials[rank] / sum);
       }
     }
     return RoutingDecision.owning(topK, experts, weights);

@@ -31,7 +31,8 @@ public final class AttentionContext {
   /**
    * Creates a context.
    *
-   * @param rotary cosines, sines, and the queries' factors by position if layers need them
+   * @param rotary cosines, sines, the queries' factors by position if layers need them, and what
+   *     else a kernel makes of them for itself
    * @param masks by visibility, where one is needed
    * @param sizes what the fused kernel needs of them as a TorchScript list; its manager closes it
    */

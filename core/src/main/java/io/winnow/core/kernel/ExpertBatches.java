@@ -23,27 +23,43 @@ record ExpertBatches(
     float @Nullable [] inputs) {
 
   /**
-   * Sorts the pairs.
+   * Sorts all pairs.
    *
    * @param factor multiplies every weight
    */
   static ExpertBatches of(ExpertMix mix, float factor) {
+    return of(mix, factor, 0, mix.tokens());
+  }
+
+  /** Sorts the pairs of the tokens from {@code first} to {@code end}, which is not among them. */
+  static ExpertBatches of(ExpertMix mix, float factor, int first, int end) {
     RoutingDecision decision = mix.decision();
     float[] shared = mix.shared();
     int numExperts = mix.routed();
-    long[] counts = decision == null ? new long[numExperts] : decision.counts(numExperts);
+    int topK = decision == null ? 0 : decision.topK();
+    int[] counts = new int[numExperts];
+    if (decision != null) {
+      for (int token = first; token < end; token++) {
+        for (int rank = 0; rank < topK; rank++) {
+          int expert = decision.expert(token, rank);
+          if (expert != RoutingDecision.NONE) {
+            counts[expert]++;
+          }
+        }
+      }
+    }
     int used = 0;
     int pairs = 0;
     int[] next = new int[numExperts];
     for (int expert = 0; expert < numExperts; expert++) {
       next[expert] = pairs;
-      pairs += (int) counts[expert];
+      pairs += counts[expert];
       used += counts[expert] > 0 ? 1 : 0;
     }
     int routed = pairs;
     if (shared != null) {
       used++;
-      pairs += shared.length;
+      pairs += end - first;
     }
     long[] experts = new long[used];
     long[] starts = new long[used + 1];
@@ -65,8 +81,7 @@ record ExpertBatches(
       Arrays.fill(inputs, 1);
     }
     if (decision != null) {
-      int topK = decision.topK();
-      for (int token = 0; token < decision.tokens(); token++) {
+      for (int token = first; token < end; token++) {
         for (int rank = 0; rank < topK; rank++) {
           int expert = decision.expert(token, rank);
           if (expert != RoutingDecision.NONE) {
@@ -84,12 +99,39 @@ record ExpertBatches(
     if (shared != null) {
       experts[used - 1] = numExperts;
       starts[used - 1] = routed;
-      for (int token = 0; token < shared.length; token++) {
-        tokens[routed + token] = token;
-        weights[routed + token] = factor * shared[token];
-        ranks[routed + token] = -1;
+      for (int token = first; token < end; token++) {
+        int pair = routed + token - first;
+        tokens[pair] = token;
+        weights[pair] = factor * shared[token];
+        ranks[pair] = -1;
       }
     }
     return new ExpertBatches(experts, starts, tokens, weights, ranks, inputs);
   }
+
+  /** Returns the same pairs token by token; of a token in the order of its experts. */
+  ByToken byToken(int first, int end) {
+    long[] starts = new long[end - first + 1];
+    for (long token : tokens) {
+      starts[(int) token - first + 1]++;
+    }
+    for (int i = 0; i < end - first; i++) {
+      starts[i + 1] += starts[i];
+    }
+    long[] next = starts.clone();
+    long[] pairs = new long[tokens.length];
+    float[] sorted = new float[tokens.length];
+    for (int pair = 0; pair < tokens.length; pair++) {
+      int place = (int) next[(int) tokens[pair] - first]++;
+      pairs[place] = pair;
+      sorted[place] = weights[pair];
+    }
+    return new ByToken(pairs, starts, sorted);
+  }
+
+  /**
+   * The pairs sorted by token: those of the i-th one are {@code pairs[starts[i]]} to {@code
+   * pairs[starts[i + 1] - 1]}, with the weights at the same places.
+   */
+  record ByToken(long[] pairs, long[] starts, float[] weights) {}
 }

@@ -7,6 +7,7 @@ import ai.djl.ndarray.index.NDIndex;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.pytorch.jni.IValue;
 import com.google.common.collect.ObjectArrays;
+import io.winnow.core.RoutingDecision;
 import io.winnow.core.checkpoint.TensorType;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
@@ -29,6 +30,9 @@ public final class FusedKernel implements Kernel {
   private static final long CPU_PIECE = 1L << 20;
 
   private static final long GPU_PIECE = 16L << 20;
+
+  /** Elements of experts' outputs that are kept until a token's are summed. */
+  private static final long OUTPUT_ELEMENTS = 64L << 20;
 
   private final TorchScriptModule module;
   private final int scalarType;
@@ -101,6 +105,12 @@ public final class FusedKernel implements Kernel {
               AttentionContext.temperatures(
                   manager, temperature, tokens, past, padding, paddingStart)));
     }
+    AttentionConfig first = layers.iterator().next();
+    if (tokens > 1 && layers.stream().anyMatch(AttentionConfig::isPlain)) {
+      long heads = first.heads() + first.keyValueHeads();
+      positional.addAll(
+          Arrays.asList(module.runForTensors(manager, "rotary_rows", rotary[0], rotary[1], heads)));
+    }
     Map<AttentionConfig.Visibility, TensorList> masks = new HashMap<>();
     for (AttentionConfig layer : layers) {
       AttentionConfig.Visibility visibility = layer.visibility();
@@ -112,7 +122,6 @@ public final class FusedKernel implements Kernel {
         }
       }
     }
-    AttentionConfig first = layers.iterator().next();
     IValue sizes =
         IValue.listFrom(padding.length, tokens, past, first.heads(), first.keyValueHeads());
     manager.attachInternal(sizes.getUid(), sizes);
@@ -250,7 +259,30 @@ public final class FusedKernel implements Kernel {
     if (routingWeights != null) {
       throw new IllegalArgumentException("The fused kernel cannot be differentiated");
     }
-    ExpertBatches batches = ExpertBatches.of(mix, (float) config.residualFactor());
+    RoutingDecision decision = mix.decision();
+    int perToken = (decision == null ? 0 : decision.topK()) + (mix.shared() == null ? 0 : 1);
+    long most = Math.max(1, OUTPUT_ELEMENTS / ((long) perToken * config.hiddenSize()));
+    int tokens = mix.tokens();
+    if (tokens <= most) {
+      return mix(manager, routed, mix, 0, tokens);
+    }
+    try (NDManager scratch = manager.newSubManager()) {
+      List<DeviceTensor> parts = new ArrayList<>();
+      for (int first = 0; first < tokens; first += (int) most) {
+        int end = (int) Math.min(tokens, first + most);
+        parts.add(mix(scratch, routed, mix, first, end));
+      }
+      try (IValue list = DeviceTensor.list(parts.toArray(DeviceTensor[]::new))) {
+        return module.runForTensor(manager, "join", list);
+      }
+    }
+  }
+
+  /** Returns the new residual of the tokens from {@code first} to {@code end}, exclusive. */
+  private DeviceTensor mix(
+      NDManager manager, RoutedResidual routed, ExpertMix mix, int first, int end) {
+    ExpertBatches batches = ExpertBatches.of(mix, (float) config.residualFactor(), first, end);
+    ExpertBatches.ByToken sums = batches.byToken(first, end);
     ExpertWeights weights = mix.weights();
     float[] inputFactors = batches.inputs();
     try (NDManager scratch = manager.newSubManager()) {
@@ -258,17 +290,18 @@ public final class FusedKernel implements Kernel {
           inputFactors == null
               ? null
               : TensorList.of(DeviceTensor.owning(scratch.create(inputFactors)));
-      DeviceTensor tokens = DeviceTensor.owning(scratch.create(batches.tokens()));
-      DeviceTensor factors = DeviceTensor.owning(scratch.create(batches.weights()));
       return module.runForTensor(
           manager,
           "mix",
           routed.hidden(),
           routed.input(),
+          (long) first,
           batches.experts(),
           batches.starts(),
-          tokens,
-          factors,
+          DeviceTensor.owning(scratch.create(batches.tokens())),
+          DeviceTensor.owning(scratch.create(sums.pairs())),
+          DeviceTensor.owning(scratch.create(sums.starts())),
+          DeviceTensor.owning(scratch.create(sums.weights())),
           listOf(inputs),
           weights.gate().transposed(),
           weights.up().transposed(),
