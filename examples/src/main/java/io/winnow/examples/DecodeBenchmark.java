@@ -105,40 +105,43 @@ final class DecodeBenchmark {
     if (baseline != null) {
       var unused = baseline.generate(prompts, tokens);
     }
-    Map<String, List<Double>> others = new LinkedHashMap<>();
-    for (int i = 0; i < repeat; i++) {
-      full.add(once(null));
-      if (baseline != null) {
-        baseline
-            .generate(prompts, tokens)
-            .forEach(
-                (name, times) ->
-                    others.computeIfAbsent(name, key -> new ArrayList<>()).add(times.decode()));
-      }
-      if (skipping) {
-        withPolicy.add(once(skipped));
-        none.add(once(noExpert));
-      }
-      System.err.printf(Locale.ROOT, "round %d of %d%n", i + 1, repeat);
-    }
     once(floor);
     List<MatrixProducts.Product> step = floor.products(batch);
-    SpeedResult speed =
-        new SpeedResult(
-            (long) batch * (tokens - 1),
-            full.stream().map(Times::decode).toList(),
-            others,
-            floor.measure(step),
-            baseline == null ? null : baseline.products(step),
-            tokens - 1);
-    return new Result(
-        this,
-        full,
-        withPolicy,
-        none,
-        inDecode.snapshot().rate(),
-        inPrefill.snapshot().rate(),
-        speed);
+    Map<String, List<Double>> others = new LinkedHashMap<>();
+    try (SpeedFloor.Rounds floors = floor.rounds(step)) {
+      for (int i = 0; i < repeat; i++) {
+        full.add(once(null));
+        if (baseline != null) {
+          baseline
+              .generate(prompts, tokens)
+              .forEach(
+                  (name, times) ->
+                      others.computeIfAbsent(name, key -> new ArrayList<>()).add(times.decode()));
+        }
+        if (skipping) {
+          withPolicy.add(once(skipped));
+          none.add(once(noExpert));
+        }
+        floors.once();
+        System.err.printf(Locale.ROOT, "round %d of %d%n", i + 1, repeat);
+      }
+      SpeedResult speed =
+          new SpeedResult(
+              (long) batch * (tokens - 1),
+              full.stream().map(Times::decode).toList(),
+              others,
+              floors.result(),
+              baseline == null ? null : baseline.products(step),
+              tokens - 1);
+      return new Result(
+          this,
+          full,
+          withPolicy,
+          none,
+          inDecode.snapshot().rate(),
+          inPrefill.snapshot().rate(),
+          speed);
+    }
   }
 
   private Times once(@Nullable RouterHook hook) {

@@ -7,6 +7,7 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
 import io.winnow.core.generate.GenerationConfig;
 import io.winnow.core.generate.Generator;
+import io.winnow.core.kernel.MatrixProducts;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -72,37 +73,40 @@ final class PrefillBenchmark {
     if (baseline != null) {
       var unused = baseline.generate(prompts, 1);
     }
-    List<Double> ours = new ArrayList<>();
-    Map<String, List<Double>> others = new LinkedHashMap<>();
-    for (int i = 0; i < repeat; i++) {
-      ours.add(once());
-      if (baseline != null) {
-        baseline
-            .generate(prompts, 1)
-            .forEach(
-                (name, times) ->
-                    others.computeIfAbsent(name, key -> new ArrayList<>()).add(times.prefill()));
-      }
-      System.err.printf(Locale.ROOT, "round %d of %d%n", i + 1, repeat);
-    }
     MoeModel.of(model).routerHooks().set(floor);
     try {
       once();
     } finally {
       MoeModel.of(model).routerHooks().set(null);
     }
-    var products = floor.products(prompts.size());
-    return new Result(
-        prompts.size(),
-        promptTokens,
-        model.getDataType().toString(),
-        new SpeedResult(
-            (long) prompts.size() * promptTokens,
-            ours,
-            others,
-            floor.measure(products),
-            baseline == null ? null : baseline.products(products),
-            1));
+    List<MatrixProducts.Product> products = floor.products(prompts.size());
+    List<Double> ours = new ArrayList<>();
+    Map<String, List<Double>> others = new LinkedHashMap<>();
+    try (SpeedFloor.Rounds floors = floor.rounds(products)) {
+      for (int i = 0; i < repeat; i++) {
+        ours.add(once());
+        if (baseline != null) {
+          baseline
+              .generate(prompts, 1)
+              .forEach(
+                  (name, times) ->
+                      others.computeIfAbsent(name, key -> new ArrayList<>()).add(times.prefill()));
+        }
+        floors.once();
+        System.err.printf(Locale.ROOT, "round %d of %d%n", i + 1, repeat);
+      }
+      return new Result(
+          prompts.size(),
+          promptTokens,
+          model.getDataType().toString(),
+          new SpeedResult(
+              (long) prompts.size() * promptTokens,
+              ours,
+              others,
+              floors.result(),
+              baseline == null ? null : baseline.products(products),
+              1));
+    }
   }
 
   private double once() {

@@ -159,14 +159,48 @@ final class SpeedFloor implements RouterHook {
     return takers;
   }
 
-  /** Measures products; best of some runs. Null where there is none. */
-  @Nullable Seconds measure(List<Product> products) {
-    if (products.isEmpty()) {
-      return null;
+  /** Prepares products that are measured in turn with what they are the floor of. */
+  Rounds rounds(List<Product> products) {
+    return new Rounds(products);
+  }
+
+  /** Measurements of the same products. Whoever gets them closes them. */
+  final class Rounds implements AutoCloseable {
+    private final List<Product> products;
+    private final @Nullable MatrixProducts arrays;
+    private final List<Double> seconds = new ArrayList<>();
+
+    private Rounds(List<Product> products) {
+      this.products = products;
+      arrays = products.isEmpty() ? null : new MatrixProducts(device, type, products);
+      if (arrays != null) {
+        var unused = arrays.seconds(); // The first time takes longer.
+      }
     }
-    long bytes =
-        products.stream().mapToLong(p -> p.inner() * p.columns() * type.getNumOfBytes()).sum();
-    return new Seconds(seconds(device, type, products), bytes, bytesPerSecond());
+
+    /** Measures once more, if there are products. */
+    void once() {
+      if (arrays != null) {
+        seconds.add(arrays.seconds());
+      }
+    }
+
+    /** Returns the median, as of what is compared with it; null where there is no product. */
+    @Nullable Seconds result() {
+      if (seconds.isEmpty()) {
+        return null;
+      }
+      long bytes =
+          products.stream().mapToLong(p -> p.inner() * p.columns() * type.getNumOfBytes()).sum();
+      return new Seconds(SpeedResult.median(seconds), bytes, bytesPerSecond());
+    }
+
+    @Override
+    public void close() {
+      if (arrays != null) {
+        arrays.close();
+      }
+    }
   }
 
   /** Returns the seconds of matrix products; best of some runs. */
