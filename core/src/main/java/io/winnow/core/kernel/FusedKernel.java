@@ -31,12 +31,13 @@ public final class FusedKernel implements Kernel {
 
   private static final long GPU_PIECE = 16L << 20;
 
-  /** Elements of experts' outputs that are kept until a token's are summed. */
+  /** Elements of experts' outputs that are kept until a token's are summed; 256 MB. */
   private static final long OUTPUT_ELEMENTS = 64L << 20;
 
   private final TorchScriptModule module;
   private final int scalarType;
   private final KernelConfig config;
+  private final long outputElements;
   private final IValue noTensors;
   private final IValue noNumbers;
   private final IValue constants;
@@ -49,7 +50,12 @@ public final class FusedKernel implements Kernel {
    * @throws io.winnow.core.InvalidInputException if models do not compute in this type
    */
   public FusedKernel(NDManager parent, DataType type, KernelConfig config) {
+    this(parent, type, config, OUTPUT_ELEMENTS);
+  }
+
+  FusedKernel(NDManager parent, DataType type, KernelConfig config, long outputElements) {
     this.config = config;
+    this.outputElements = outputElements;
     scalarType = ScalarTypes.of(type);
     module = TorchScriptModule.load(parent, SOURCE);
     noTensors = DeviceTensor.list(NO_TENSORS);
@@ -261,7 +267,7 @@ public final class FusedKernel implements Kernel {
     }
     RoutingDecision decision = mix.decision();
     int perToken = (decision == null ? 0 : decision.topK()) + (mix.shared() == null ? 0 : 1);
-    long most = Math.max(1, OUTPUT_ELEMENTS / ((long) perToken * config.hiddenSize()));
+    long most = Math.max(1, outputElements / ((long) perToken * config.hiddenSize()));
     int tokens = mix.tokens();
     if (tokens <= most) {
       return mix(manager, routed, mix, 0, tokens);

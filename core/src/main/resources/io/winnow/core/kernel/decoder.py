@@ -524,7 +524,9 @@ class M(Module):
   # experts: of the i-th one the pairs[bags[i]:bags[i + 1]], with the weights at the same places.
   # inputs: none, or factors of the experts' inputs, sorted by expert.
   def mix(self: __torch__.M, hidden: Tensor, x: Tensor, first: int, experts: List[int], starts: List[int], tokens: Tensor, pairs: Tensor, bags: Tensor, weights: Tensor, inputs: List[Tensor], w1: List[Tensor], w3: List[Tensor], w2: List[Tensor]) -> Tensor:
-    outputs = torch.zeros([starts[-1], hidden.size(1)], dtype=6, device=hidden.device)
+    outputs = torch.empty([starts[-1], hidden.size(1)], dtype=6, device=hidden.device)
+    if x.dtype == 6:
+      torch.zero_(outputs)
     for i in range(len(experts)):
       e = experts[i]
       count = starts[i + 1] - starts[i]
