@@ -671,7 +671,8 @@ class MoeModelsTest {
           };
       NDArray ids = manager.create(new long[] {1, 2, 3}, new Shape(1, 3));
       assertThat(((MoeDecoder) model.getBlock()).logits(ids, firstTwo).toFloatArray())
-          .containsExactly(logits(pruned, 1, 2, 3), within(1e-6f));
+          // The weights lie at other addresses, by which MKL rounds differently.
+          .containsExactly(logits(pruned, 1, 2, 3), within(1e-5f));
     }
   }
 
