@@ -63,11 +63,9 @@ public final class FusedKernel implements Kernel {
     noNumbers = IValue.listFrom(new double[0]);
     parent.attachInternal(noNumbers.getUid(), noNumbers);
     float[] length = {(float) Math.sqrt(config.hiddenSize() * config.epsilon())};
-    DeviceTensor zero = DeviceTensor.owning(parent.create(new float[1])).outliveScopes();
     DeviceTensor least = DeviceTensor.owning(parent.create(length)).outliveScopes();
-    // The kernel's source tells a layer norm by a third constant.
-    constants =
-        config.layerNorm() ? DeviceTensor.list(zero, least, zero) : DeviceTensor.list(zero, least);
+    // The kernel's source tells a layer norm by a second constant.
+    constants = config.layerNorm() ? DeviceTensor.list(least, least) : DeviceTensor.list(least);
     parent.attachInternal(constants.getUid(), constants);
   }
 

@@ -136,16 +136,16 @@ class M(Module):
       rotated = torch.cat([rotated, torch.to(torch.narrow(x, -1, size, x.size(-1) - size), 6)], -1)
     return rotated
 
-  # RMS norm, float32 in and out: sqrt(H) x / sqrt(|x|^2 + H epsilon) * weight in four operations;
-  # torch.rms_norm takes ten. constants: 0, sqrt(H epsilon), and a third one for a layer norm: its weight is
-  # [2, 1, H], factor and bias.
+  # RMS norm, float32 in and out: x / (sqrt(|x|^2 + H epsilon) / sqrt(H)) * weight in five operations, of which one
+  # makes a new [N, H]; torch.rms_norm takes ten. constants: sqrt(H epsilon), and a second one for a layer norm: its
+  # weight is [2, 1, H], factor and bias.
   def normalize(self: __torch__.M, x: Tensor, weight: Tensor, constants: List[Tensor]) -> Tensor:
-    if len(constants) == 2:
-      length = torch.hypot(torch.linalg_vector_norm(x, 2, [-1], True), constants[1])
+    if len(constants) == 1:
+      length = torch.hypot(torch.linalg_vector_norm(x, 2, [-1], True), constants[0])
       normalized = torch.mul_(torch.div(x, torch.div(length, torch.sqrt(x.size(-1)))), weight)
     else:
       centered = x - torch.mean(x, [-1], True)
-      deviation = torch.hypot(torch.linalg_vector_norm(centered, 2, [-1], True), constants[1])
+      deviation = torch.hypot(torch.linalg_vector_norm(centered, 2, [-1], True), constants[0])
       normalized = torch.addcmul(torch.select(weight, 0, 1), torch.div(centered, deviation), torch.select(weight, 0, 0), value=torch.sqrt(x.size(-1)))
     return normalized
 
