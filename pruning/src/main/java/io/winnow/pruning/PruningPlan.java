@@ -13,6 +13,8 @@ import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
 import io.winnow.core.RetainedExperts;
+import io.winnow.pruning.internal.file.FileKind;
+import io.winnow.pruning.internal.file.Json;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -25,9 +27,10 @@ import java.util.TreeMap;
  * Which experts stay, layer by layer: a recipe that any copy of the model can be pruned by, without
  * calibration. Immutable.
  *
- * <p>As JSON: {@code {"version": 1, "retained": {"0": [0, 2, 3], ...}}}, and optionally {@code
- * method}, {@code calibration}, {@code seed} and {@code source}. To read only the experts that
- * stay, load the model with {@code MoeModels.loader(folder).optRetained(plan.retained())}.
+ * <p>As JSON: {@code {"kind": "winnow-pruning-plan", "version": 1, "retained": {"0": [0, 2, 3],
+ * ...}}}, and optionally {@code method}, {@code calibration}, {@code seed} and {@code source}. To
+ * read only the experts that stay, load the model with {@code
+ * MoeModels.loader(folder).optRetained(plan.retained())}.
  */
 public final class PruningPlan {
   private static final int VERSION = 1;
@@ -113,7 +116,7 @@ public final class PruningPlan {
    * @throws InvalidInputException if the file is no plan, or of another version
    */
   public static PruningPlan read(Path file) {
-    JsonObject json = JsonFiles.read(file, "a pruning plan");
+    JsonObject json = FileKind.PLAN.read(file);
     try {
       JsonElement version = json.get("version");
       if (version == null || Json.wholeNumber(version, "'version'") != VERSION) {
@@ -173,9 +176,13 @@ public final class PruningPlan {
     return experts;
   }
 
-  /** Returns the plan as JSON. */
-  public JsonObject toJson() {
-    JsonObject json = new JsonObject();
+  /** Returns the plan as JSON text. */
+  public String toJson() {
+    return json().toString();
+  }
+
+  private JsonObject json() {
+    JsonObject json = FileKind.PLAN.newJson();
     json.addProperty("version", VERSION);
     json.addProperty("method", provenance.method());
     json.addProperty("calibration", provenance.calibration());
@@ -193,7 +200,7 @@ public final class PruningPlan {
    * @throws IOException if the file cannot be written; one that was there is unchanged
    */
   public void write(Path file) throws IOException {
-    JsonFiles.write(file, toJson());
+    JsonFiles.write(file, json());
   }
 
   @Override

@@ -12,6 +12,7 @@ import io.winnow.core.ScoredRouting.GroupScore;
 import io.winnow.core.ScoredRouting.Score;
 import io.winnow.core.SoftmaxRouting;
 import io.winnow.core.SparseMixerRouting;
+import io.winnow.pruning.internal.search.ActivationScores;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
@@ -204,11 +205,11 @@ class ActivationScoresTest {
 
   private static double[] scores(PruningMethod method, LayerCalibration layer) {
     return switch (method.name()) {
-      case "ean" -> ActivationScores.sum(layer, (weight, norm) -> norm);
-      case "reap" -> ActivationScores.mean(layer, (weight, norm) -> weight * norm);
-      case "man" -> ActivationScores.mean(layer, (weight, norm) -> norm);
-      case "msan" -> ActivationScores.mean(layer, (weight, norm) -> norm * norm);
-      default -> ActivationScores.leaveOneOut(layer);
+      case "ean" -> ActivationScores.sum(layer.table(), (weight, norm) -> norm);
+      case "reap" -> ActivationScores.mean(layer.table(), (weight, norm) -> weight * norm);
+      case "man" -> ActivationScores.mean(layer.table(), (weight, norm) -> norm);
+      case "msan" -> ActivationScores.mean(layer.table(), (weight, norm) -> norm * norm);
+      default -> ActivationScores.leaveOneOut(layer.table());
     };
   }
 

@@ -13,6 +13,8 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.TokenSequences;
+import io.winnow.pruning.internal.table.CalibrationPass;
+import io.winnow.pruning.internal.table.InnerProductTable;
 import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.function.Consumer;
@@ -331,7 +333,7 @@ class ExpertPrunerErrorsTest {
           public boolean onInput(MoeLayerView view, NDArray hidden) {
             int before = hidden.getManager().getManagedArrays().size();
             CalibrationPass.add(
-                new LayerCalibration(1, 6, layer.routing(), 48), layer, hidden, true, null);
+                new InnerProductTable(1, 6, layer.routing(), 48, 6), layer, hidden, true, null);
             left[0] = hidden.getManager().getManagedArrays().size() - before;
             return false;
           }
