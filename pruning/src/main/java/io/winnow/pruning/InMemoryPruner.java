@@ -50,15 +50,7 @@ final class InMemoryPruner {
         task.withOutputs() ? statistics(seen).partLosses(layers) : List.of();
     layers = withTrueLosses(layers);
     Interrupts.check();
-    return new PruningReport(
-        task.retained(),
-        false,
-        task.options().sequencesPerGroup(),
-        task.sequences().tokens(),
-        layers,
-        parts,
-        task.provenance("", source),
-        total.elapsed());
+    return task.report(false, layers, parts, source, total.elapsed());
   }
 
   CalibrationStatistics statistics() {

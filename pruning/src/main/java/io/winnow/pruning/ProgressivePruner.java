@@ -61,15 +61,7 @@ final class ProgressivePruner {
     }
     steps.end();
     Interrupts.check();
-    return new PruningReport(
-        task.retained(),
-        true,
-        task.options().sequencesPerGroup(),
-        task.sequences().tokens(),
-        layers,
-        List.of(),
-        task.provenance("-progressive", source),
-        total.elapsed());
+    return task.report(true, layers, List.of(), source, total.elapsed());
   }
 
   private PruningReport.Layer choose(MoeLayerView layer, Steps steps) {
@@ -82,6 +74,7 @@ final class ProgressivePruner {
       forwardTo(
           layer,
           batch,
+          chosen,
           hidden -> {
             time.start();
             CalibrationPass.add(seen, layer, hidden, task.withOutputs(), target);
@@ -102,6 +95,7 @@ final class ProgressivePruner {
       forwardTo(
           layer,
           batch,
+          chosen,
           hidden -> {
             double[] output = RoutedOutput.of(layer, hidden, kept);
             sum.addChanges(original, output, (int) hidden.getShape().get(1));
@@ -111,31 +105,28 @@ final class ProgressivePruner {
   }
 
   /** Returns what the model as it is makes of a layer's input. */
-  private double[] originalOutput(MoeLayerView wanted, TokenSequences batch) {
-    List<double[]> output = new ArrayList<>();
-    model.forward(
-        batch,
-        new ForwardObserver() {
-          @Override
-          public boolean onInput(MoeLayerView layer, NDArray hidden) {
-            if (layer.layerIndex() != wanted.layerIndex()) {
-              return true;
-            }
-            output.add(RoutedOutput.of(layer, hidden, null));
-            return false;
-          }
-        });
-    if (output.isEmpty()) {
+  private double[] originalOutput(MoeLayerView layer, TokenSequences batch) {
+    List<double[]> outputs = new ArrayList<>();
+    forwardTo(layer, batch, Map.of(), hidden -> outputs.add(RoutedOutput.of(layer, hidden, null)));
+    if (outputs.isEmpty()) {
       throw new IllegalStateException(
           "The model did not show layer "
-              + wanted.layerIndex()
+              + layer.layerIndex()
               + "; its forward must show every MoE layer its input");
     }
-    return output.get(0);
+    return outputs.get(0);
   }
 
-  /** Shows a layer's input behind the layers that are pruned so far, and ends the pass there. */
-  private void forwardTo(MoeLayerView wanted, TokenSequences batch, Consumer<NDArray> look) {
+  /**
+   * Shows a layer's input, and ends the pass there.
+   *
+   * @param retained by layer the experts that tokens are routed among; all where it is absent
+   */
+  private void forwardTo(
+      MoeLayerView wanted,
+      TokenSequences batch,
+      Map<Integer, List<Integer>> retained,
+      Consumer<NDArray> look) {
     model.forward(
         batch,
         new ForwardObserver() {
@@ -151,7 +142,7 @@ final class ProgressivePruner {
           @Override
           public RoutingDecision onRouting(
               MoeLayerView layer, float[] logits, RoutingDecision decision) {
-            List<Integer> kept = chosen.get(layer.layerIndex());
+            List<Integer> kept = retained.get(layer.layerIndex());
             if (kept == null) {
               return decision;
             }

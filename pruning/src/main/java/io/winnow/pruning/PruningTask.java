@@ -11,6 +11,7 @@ import io.winnow.pruning.internal.table.InnerProductTable;
 import io.winnow.pruning.internal.work.CalibrationRun;
 import io.winnow.pruning.internal.work.Interrupts;
 import io.winnow.pruning.internal.work.Steps;
+import java.time.Duration;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -103,14 +104,31 @@ record PruningTask(
   /**
    * Returns how the choice is made.
    *
-   * @param suffix of the method's name
    * @param source the digest of the checkpoint, null if it is unknown
    */
-  Provenance provenance(String suffix, @Nullable String source) {
+  Provenance provenance(boolean progressive, @Nullable String source) {
     return new Provenance(
-        method().name() + suffix,
+        method().name() + (progressive ? "-progressive" : ""),
         method().needsCalibration() ? calibration.digest() : null,
         options.seed(),
         source);
+  }
+
+  /** Returns the report of this task. */
+  PruningReport report(
+      boolean progressive,
+      List<PruningReport.Layer> layers,
+      List<PruningReport.PartLoss> parts,
+      @Nullable String source,
+      Duration time) {
+    return new PruningReport(
+        retained,
+        progressive,
+        options.sequencesPerGroup(),
+        sequences().tokens(),
+        layers,
+        parts,
+        provenance(progressive, source),
+        time);
   }
 }

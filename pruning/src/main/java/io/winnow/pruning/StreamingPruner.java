@@ -126,15 +126,8 @@ final class StreamingPruner implements LayerWork {
   }
 
   private PruningReport report(StreamingState state) {
-    return new PruningReport(
-        task.retained(),
-        false,
-        task.options().sequencesPerGroup(),
-        task.sequences().tokens(),
-        state.layers().stream().map(this::reported).toList(),
-        List.of(),
-        provenance(),
-        state.time());
+    List<PruningReport.Layer> layers = state.layers().stream().map(this::reported).toList();
+    return task.report(false, layers, List.of(), model.sourceDigest(), state.time());
   }
 
   private PruningReport.Layer reported(ChosenLayer layer) {
@@ -185,6 +178,6 @@ final class StreamingPruner implements LayerWork {
 
   @Override
   public Provenance provenance() {
-    return task.provenance("", model.sourceDigest());
+    return task.provenance(false, model.sourceDigest());
   }
 }

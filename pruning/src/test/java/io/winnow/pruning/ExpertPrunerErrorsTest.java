@@ -267,23 +267,13 @@ class ExpertPrunerErrorsTest {
     // The last layer's search begins uninterrupted; its losses are computed one after another.
     PruningMethod search = PruningMethod.reconstruction();
     PruningMethod interrupting =
-        new PruningMethod() {
-          @Override
-          public String name() {
-            return "interrupting";
-          }
-
-          @Override
-          public boolean needsExpertOutputs() {
-            return true;
-          }
-
-          @Override
-          public Choice choose(LayerCalibration layer, int retained, long seed) {
-            Thread.currentThread().interrupt();
-            return search.choose(layer, retained, seed);
-          }
-        };
+        new OwnMethod(
+            "interrupting",
+            true,
+            (layer, retained) -> {
+              Thread.currentThread().interrupt();
+              return search.choose(layer, retained, 0);
+            });
     assertInterrupted(ExpertPruner.builder().optMethod(interrupting).build());
     assertThat(model.forwards).isEqualTo(1);
   }
@@ -291,25 +281,15 @@ class ExpertPrunerErrorsTest {
   @Test
   void aLossWithoutTheExpertsOutputsCannotBeAskedFor() {
     PruningMethod careless =
-        new PruningMethod() {
-          @Override
-          public String name() {
-            return "careless";
-          }
-
-          @Override
-          public boolean needsExpertOutputs() {
-            return false;
-          }
-
-          @Override
-          public Choice choose(LayerCalibration layer, int retained, long seed) {
-            assertThat(layer.hasExpertOutputs()).isFalse();
-            assertThat(layer.toString()).contains("layer=1", "tokens=48");
-            layer.loss(List.of(0, 1));
-            return new Choice(List.of(0, 1), false, List.of());
-          }
-        };
+        new OwnMethod(
+            "careless",
+            false,
+            (layer, retained) -> {
+              assertThat(layer.hasExpertOutputs()).isFalse();
+              assertThat(layer.toString()).contains("layer=1", "tokens=48");
+              layer.loss(List.of(0, 1));
+              return new PruningMethod.Choice(List.of(0, 1), false, List.of());
+            });
     assertThatThrownBy(
             () ->
                 ExpertPruner.builder()

@@ -75,6 +75,18 @@ public final class FakeModel implements MoeModel {
     return matrix;
   }
 
+  /** A model of one layer of six experts, of which every token selects 2 and 4 and none another. */
+  static FakeModel selectingTwoAndFour() {
+    FakeModel model = random(1, 1, 6, 4, 2, true);
+    for (float[] row : model.embedding) {
+      row[0] = 1;
+    }
+    for (int expert = 0; expert < 6; expert++) {
+      model.layers.get(0).gate[expert][0] = expert == 2 || expert == 4 ? 100 : -100;
+    }
+    return model;
+  }
+
   /** Random token ids that this model knows. */
   public static Calibration calibration(long seed, int sequences, int length) {
     Random random = new Random(seed + 77);
@@ -276,7 +288,8 @@ public final class FakeModel implements MoeModel {
    *
    * @param retained by the layer's index; a layer that is absent has all
    */
-  public double[][] input(Calibration calibration, int place, Map<Integer, List<Integer>> retained) {
+  public double[][] input(
+      Calibration calibration, int place, Map<Integer, List<Integer>> retained) {
     TokenSequences sequences = calibration.sequences();
     long[] ids = sequences.flatten(0, sequences.count());
     double[][] x = new double[ids.length][];

@@ -9,7 +9,6 @@ import io.winnow.pruning.internal.file.Json;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -150,23 +149,9 @@ public final class EvolutionReport {
     JsonFiles.write(file, json());
   }
 
-  private List<@Nullable Object> values() {
-    return Arrays.asList(
-        space, start, pruned, best, pruningFitness, mergingFitness, fitness, provenance, time);
-  }
-
-  @Override
-  public boolean equals(@Nullable Object other) {
-    return other instanceof EvolutionReport that && values().equals(that.values());
-  }
-
-  @Override
-  public int hashCode() {
-    return values().hashCode();
-  }
-
+  /** Returns the report as JSON text. */
   @Override
   public String toString() {
-    return "EvolutionReport" + values();
+    return toJson();
   }
 }

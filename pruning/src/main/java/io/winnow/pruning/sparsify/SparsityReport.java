@@ -9,10 +9,8 @@ import io.winnow.pruning.internal.file.FileKind;
 import io.winnow.pruning.internal.file.Json;
 import java.io.IOException;
 import java.nio.file.Path;
-import java.util.Arrays;
 import java.util.List;
 import java.util.OptionalLong;
-import org.jspecify.annotations.Nullable;
 
 /** Which share of the experts' weights is zero, and what that means for memory. Immutable. */
 public final class SparsityReport {
@@ -132,22 +130,9 @@ public final class SparsityReport {
     JsonFiles.write(file, json());
   }
 
-  private List<@Nullable Object> values() {
-    return Arrays.asList(pattern, calibrationTokens, layers, provenance);
-  }
-
-  @Override
-  public boolean equals(@Nullable Object other) {
-    return other instanceof SparsityReport that && values().equals(that.values());
-  }
-
-  @Override
-  public int hashCode() {
-    return values().hashCode();
-  }
-
+  /** Returns the report as JSON text. */
   @Override
   public String toString() {
-    return "SparsityReport" + values();
+    return toJson();
   }
 }
