@@ -5,7 +5,7 @@ import com.google.common.base.Splitter;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import io.winnow.pruning.PruningReport.Layer;
-import io.winnow.pruning.internal.file.Json;
+import io.winnow.pruning.internal.file.JsonFields;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -23,8 +23,8 @@ final class LayerJson {
    * @throws JsonParseException if it is something else
    */
   static Layer read(JsonObject json) {
-    List<Integer> dropped = Json.integers(json, "dropped");
-    OptionalDouble loss = Json.optDouble(json, "loss");
+    List<Integer> dropped = JsonFields.integers(json, "dropped");
+    OptionalDouble loss = JsonFields.optDouble(json, "loss");
     List<SubsetLoss> losses = new ArrayList<>();
     if (json.get("losses") instanceof JsonObject all) {
       all.asMap()
@@ -43,29 +43,29 @@ final class LayerJson {
       losses.add(new SubsetLoss(dropped, loss.orElseThrow()));
       losses.add(
           new SubsetLoss(
-              Json.integers(json, "runner_up_dropped"),
-              Json.optDouble(json, "runner_up_loss").orElseThrow()));
+              JsonFields.integers(json, "runner_up_dropped"),
+              JsonFields.optDouble(json, "runner_up_loss").orElseThrow()));
     }
     return new Layer(
-        (int) Json.wholeNumber(json.get("layer"), "'layer'"),
-        Json.integers(json, "kept"),
+        (int) JsonFields.wholeNumber(json.get("layer"), "'layer'"),
+        JsonFields.integers(json, "kept"),
         dropped,
         loss,
-        Json.optDouble(json, "relative_loss"),
+        JsonFields.optDouble(json, "relative_loss"),
         json.get("exact").getAsBoolean(),
         losses,
         json.has("truncated_tokens")
-            ? Json.wholeNumber(json.get("truncated_tokens"), "'truncated_tokens'")
+            ? JsonFields.wholeNumber(json.get("truncated_tokens"), "'truncated_tokens'")
             : 0,
-        Duration.ofMillis(Math.round(1000 * Json.optDouble(json, "seconds").orElseThrow())));
+        Duration.ofMillis(Math.round(1000 * JsonFields.optDouble(json, "seconds").orElseThrow())));
   }
 
   /** Returns a layer as JSON. */
   static JsonObject write(Layer layer) {
     JsonObject json = new JsonObject();
     json.addProperty("layer", layer.layer());
-    json.add("kept", Json.array(layer.retained()));
-    json.add("dropped", Json.array(layer.dropped()));
+    json.add("kept", JsonFields.array(layer.retained()));
+    json.add("dropped", JsonFields.array(layer.dropped()));
     json.addProperty("loss", layer.loss().isPresent() ? layer.loss().getAsDouble() : null);
     json.addProperty(
         "relative_loss",
@@ -75,10 +75,10 @@ final class LayerJson {
       json.addProperty("truncated_tokens", layer.truncatedTokens());
     }
     if (layer.losses().size() > 1) {
-      json.add("runner_up_dropped", Json.array(layer.losses().get(1).dropped()));
+      json.add("runner_up_dropped", JsonFields.array(layer.losses().get(1).dropped()));
       json.addProperty("runner_up_loss", layer.losses().get(1).loss());
     }
-    json.addProperty("seconds", Json.seconds(layer.time()));
+    json.addProperty("seconds", JsonFields.seconds(layer.time()));
     if (layer.exact() && !layer.losses().isEmpty()) {
       JsonObject losses = new JsonObject();
       layer.losses().stream()

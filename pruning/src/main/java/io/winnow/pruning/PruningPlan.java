@@ -8,13 +8,13 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.JsonFiles;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
-import io.winnow.core.RetainedExperts;
+import io.winnow.core.internal.file.JsonFiles;
+import io.winnow.core.routing.RetainedExperts;
 import io.winnow.pruning.internal.file.FileKind;
-import io.winnow.pruning.internal.file.Json;
+import io.winnow.pruning.internal.file.JsonFields;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -119,7 +119,7 @@ public final class PruningPlan {
     JsonObject json = FileKind.PLAN.read(file);
     try {
       JsonElement version = json.get("version");
-      if (version == null || Json.wholeNumber(version, "'version'") != VERSION) {
+      if (version == null || JsonFields.wholeNumber(version, "'version'") != VERSION) {
         throw new InvalidInputException(
             file + " says version " + version + "; plans of version " + VERSION + " can be read");
       }
@@ -136,14 +136,14 @@ public final class PruningPlan {
           throw new JsonParseException("layer " + entry.getKey() + " occurs twice");
         }
       }
-      String method = Json.stringOrNull(json, "method");
+      String method = JsonFields.stringOrNull(json, "method");
       return of(
           retained,
           new Provenance(
               method == null ? "plan" : method,
-              Json.stringOrNull(json, "calibration"),
-              json.has("seed") ? Json.wholeNumber(json.get("seed"), "'seed'") : 0,
-              Json.stringOrNull(json, "source")));
+              JsonFields.stringOrNull(json, "calibration"),
+              json.has("seed") ? JsonFields.wholeNumber(json.get("seed"), "'seed'") : 0,
+              JsonFields.stringOrNull(json, "source")));
     } catch (JsonParseException e) {
       throw new InvalidInputException(
           file + " is no pruning plan: " + e.getMessage() + "; write one with PruningPlan.write",
@@ -167,7 +167,7 @@ public final class PruningPlan {
     }
     List<Integer> experts = new ArrayList<>();
     for (JsonElement element : array) {
-      long expert = Json.wholeNumber(element, what);
+      long expert = JsonFields.wholeNumber(element, what);
       if (expert != (int) expert) {
         throw new JsonParseException(what + " is " + expert);
       }
@@ -189,7 +189,7 @@ public final class PruningPlan {
     json.addProperty("seed", provenance.seed());
     json.addProperty("source", provenance.source());
     JsonObject layers = new JsonObject();
-    retained.forEach((layer, experts) -> layers.add(layer.toString(), Json.array(experts)));
+    retained.forEach((layer, experts) -> layers.add(layer.toString(), JsonFields.array(experts)));
     json.add("retained", layers);
     return json;
   }

@@ -2,10 +2,10 @@ package io.winnow.pruning;
 
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
-import io.winnow.core.JsonFiles;
 import io.winnow.core.Provenance;
+import io.winnow.core.internal.file.JsonFiles;
 import io.winnow.pruning.internal.file.FileKind;
-import io.winnow.pruning.internal.file.Json;
+import io.winnow.pruning.internal.file.JsonFields;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -246,7 +246,7 @@ public final class PruningReport {
     json.addProperty("calibration_tokens", calibrationTokens);
     json.addProperty("seed", provenance.seed());
     json.addProperty("source", provenance.source());
-    json.addProperty("seconds", Json.seconds(time));
+    json.addProperty("seconds", JsonFields.seconds(time));
     JsonArray array = new JsonArray();
     layers.forEach(layer -> array.add(LayerJson.write(layer)));
     json.add("layers", array);

@@ -1,11 +1,11 @@
 package io.winnow.pruning;
 
 import com.google.common.base.Stopwatch;
-import io.winnow.core.Calibration;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.Provenance;
 import io.winnow.core.Routing;
 import io.winnow.core.TokenSequences;
+import io.winnow.core.calibration.Calibration;
 import io.winnow.pruning.internal.table.CandidateBudget;
 import io.winnow.pruning.internal.table.InnerProductTable;
 import io.winnow.pruning.internal.work.CalibrationRun;

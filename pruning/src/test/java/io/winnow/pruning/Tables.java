@@ -1,11 +1,11 @@
 package io.winnow.pruning;
 
 import ai.djl.ndarray.NDArray;
-import io.winnow.core.Calibration;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.Provenance;
 import io.winnow.core.Routing;
+import io.winnow.core.calibration.Calibration;
 import io.winnow.pruning.internal.table.CalibrationPass;
 import io.winnow.pruning.internal.table.InnerProductTable;
 import java.time.Duration;

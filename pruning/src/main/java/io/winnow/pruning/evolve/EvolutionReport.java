@@ -2,10 +2,10 @@ package io.winnow.pruning.evolve;
 
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
-import io.winnow.core.JsonFiles;
 import io.winnow.core.Provenance;
+import io.winnow.core.internal.file.JsonFiles;
 import io.winnow.pruning.internal.file.FileKind;
-import io.winnow.pruning.internal.file.Json;
+import io.winnow.pruning.internal.file.JsonFields;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -115,7 +115,7 @@ public final class EvolutionReport {
     json.add("space", space.toJson());
     json.addProperty("pruning_evaluations", pruningEvaluations());
     json.addProperty("merging_evaluations", mergingEvaluations());
-    json.addProperty("seconds", Json.seconds(time));
+    json.addProperty("seconds", JsonFields.seconds(time));
     JsonArray given = new JsonArray();
     start.forEach(one -> given.add(json(one)));
     json.add("start", given);
@@ -128,7 +128,7 @@ public final class EvolutionReport {
 
   private static JsonObject json(EvaluatedIndividual evaluated) {
     JsonObject json = new JsonObject();
-    json.add("fitness", Json.finite(evaluated.fitness()));
+    json.add("fitness", JsonFields.finite(evaluated.fitness()));
     json.addProperty("digest", evaluated.individual().digest());
     json.add("individual", evaluated.individual().json());
     return json;
@@ -136,7 +136,7 @@ public final class EvolutionReport {
 
   private static JsonArray fitness(List<Double> values) {
     JsonArray array = new JsonArray();
-    values.forEach(value -> array.add(Json.finite(value)));
+    values.forEach(value -> array.add(JsonFields.finite(value)));
     return array;
   }
 

@@ -10,7 +10,7 @@ import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.InvalidInputException;
-import io.winnow.pruning.internal.file.Json;
+import io.winnow.pruning.internal.file.JsonFields;
 import java.io.Serializable;
 import java.util.ArrayList;
 import java.util.List;
@@ -103,7 +103,7 @@ public record Individual(List<ExpertMerge> groups, int topK) implements Serializ
     for (ExpertMerge merge : groups) {
       JsonObject group = new JsonObject();
       if (merge.isPruning()) {
-        group.add("retained", Json.array(Ints.asList(merge.retainedExperts())));
+        group.add("retained", JsonFields.array(Ints.asList(merge.retainedExperts())));
       } else {
         group.add("router_mapping", matrix(merge.routerMapping()));
         group.add("expert_merging", matrix(merge.expertMerging()));

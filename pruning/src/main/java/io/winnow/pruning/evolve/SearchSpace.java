@@ -8,11 +8,11 @@ import io.winnow.core.MergeableMoeLayer;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
-import io.winnow.core.RetainedExperts;
+import io.winnow.core.routing.RetainedExperts;
 import io.winnow.pruning.PruningPlan;
 import io.winnow.pruning.PruningReport;
 import io.winnow.pruning.SubsetLoss;
-import io.winnow.pruning.internal.file.Json;
+import io.winnow.pruning.internal.file.JsonFields;
 import java.io.Serializable;
 import java.util.ArrayList;
 import java.util.Comparator;
@@ -303,7 +303,7 @@ public record SearchSpace(List<Integer> layers, int groups, int numExperts, int 
   /** Returns the space as JSON. */
   JsonObject toJson() {
     JsonObject json = new JsonObject();
-    json.add("layers", Json.array(layers));
+    json.add("layers", JsonFields.array(layers));
     json.addProperty("groups", groups);
     json.addProperty("experts", numExperts);
     json.addProperty("retained", retained);

@@ -2,11 +2,11 @@ package io.winnow.pruning.sparsify;
 
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
-import io.winnow.core.JsonFiles;
-import io.winnow.core.LayerSparsity;
 import io.winnow.core.Provenance;
+import io.winnow.core.internal.file.JsonFiles;
+import io.winnow.core.model.LayerSparsity;
 import io.winnow.pruning.internal.file.FileKind;
-import io.winnow.pruning.internal.file.Json;
+import io.winnow.pruning.internal.file.JsonFields;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
@@ -114,7 +114,7 @@ public final class SparsityReport {
       one.addProperty("weights", layer.sparsity().weights());
       one.addProperty("zeros", layer.sparsity().zeros());
       one.addProperty("bytes", layer.sparsity().bytes());
-      one.add("unreached", Json.array(layer.unreached()));
+      one.add("unreached", JsonFields.array(layer.unreached()));
       array.add(one);
     }
     json.add("layers", array);

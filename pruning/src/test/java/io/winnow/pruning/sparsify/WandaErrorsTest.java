@@ -7,14 +7,14 @@ import static io.winnow.pruning.sparsify.Masks.write;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.winnow.core.ExpertMask;
 import io.winnow.core.Fixtures;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Provenance;
 import io.winnow.core.QuantizedFixtures;
 import io.winnow.core.RandomCheckpoint;
-import io.winnow.core.checkpoint.OutputTensor;
-import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.internal.safetensors.OutputTensor;
+import io.winnow.core.model.ExpertMask;
+import io.winnow.core.model.MoeModels;
 import io.winnow.pruning.FakeModel;
 import java.io.IOException;
 import java.nio.file.Files;

@@ -6,9 +6,9 @@ import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.JsonFiles;
+import io.winnow.core.internal.file.JsonFiles;
 import io.winnow.pruning.internal.file.FileKind;
-import io.winnow.pruning.internal.file.Json;
+import io.winnow.pruning.internal.file.JsonFields;
 import io.winnow.pruning.internal.work.Interrupts;
 import java.io.Closeable;
 import java.io.IOException;
@@ -201,7 +201,7 @@ public final class Journal implements Closeable {
   public void append(String digest, double fitness) {
     JsonObject json = new JsonObject();
     json.addProperty("individual", digest);
-    json.add("fitness", Json.finite(fitness));
+    json.add("fitness", JsonFields.finite(fitness));
     ByteBuffer line = ByteBuffer.wrap((json + "\n").getBytes(StandardCharsets.UTF_8));
     try {
       FileLock lock = lock();

@@ -3,7 +3,7 @@ package io.winnow.pruning.internal.file;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.JsonFiles;
+import io.winnow.core.internal.file.JsonFiles;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;

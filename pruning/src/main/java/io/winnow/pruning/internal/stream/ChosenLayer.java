@@ -1,7 +1,7 @@
 package io.winnow.pruning.internal.stream;
 
 import com.google.gson.JsonObject;
-import io.winnow.pruning.internal.file.Json;
+import io.winnow.pruning.internal.file.JsonFields;
 import java.util.List;
 
 /**
@@ -14,7 +14,7 @@ import java.util.List;
 public record ChosenLayer(int layer, List<Integer> retained, JsonObject json) {
   /** Returns a layer of a report. */
   public static ChosenLayer of(JsonObject json) {
-    int layer = (int) Json.wholeNumber(json.get("layer"), "'layer'");
-    return new ChosenLayer(layer, Json.integers(json, "kept"), json);
+    int layer = (int) JsonFields.wholeNumber(json.get("layer"), "'layer'");
+    return new ChosenLayer(layer, JsonFields.integers(json, "kept"), json);
   }
 }

@@ -7,9 +7,9 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.JsonFiles;
+import io.winnow.core.internal.file.JsonFiles;
 import io.winnow.pruning.internal.file.FileKind;
-import io.winnow.pruning.internal.file.Json;
+import io.winnow.pruning.internal.file.JsonFields;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.channels.ClosedByInterruptException;
@@ -115,8 +115,8 @@ public final class StreamingState implements AutoCloseable {
     JsonObject json = FileKind.STREAMING_STATE.read(file());
     try {
       checkCommand(json.getAsJsonObject("command"));
-      nextLayer = (int) Json.wholeNumber(json.get("next_layer"), "'next_layer'");
-      time = Duration.ofMillis(Json.wholeNumber(json.get("milliseconds"), "'milliseconds'"));
+      nextLayer = (int) JsonFields.wholeNumber(json.get("next_layer"), "'next_layer'");
+      time = Duration.ofMillis(JsonFields.wholeNumber(json.get("milliseconds"), "'milliseconds'"));
       for (JsonElement layer : json.getAsJsonArray("layers")) {
         layerCheck.accept(layer.getAsJsonObject());
         layers.add(ChosenLayer.of(layer.getAsJsonObject()));

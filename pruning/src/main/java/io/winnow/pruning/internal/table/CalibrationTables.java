@@ -1,6 +1,6 @@
 package io.winnow.pruning.internal.table;
 
-import io.winnow.core.Calibration;
+import io.winnow.core.calibration.Calibration;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 

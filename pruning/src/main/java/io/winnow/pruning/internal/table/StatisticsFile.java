@@ -8,13 +8,13 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
-import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
-import io.winnow.core.checkpoint.OutputTensor;
-import io.winnow.core.checkpoint.SafetensorsFile;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.internal.safetensors.OutputTensor;
+import io.winnow.core.internal.safetensors.SafetensorsFile;
 import io.winnow.pruning.internal.file.FileKind;
-import io.winnow.pruning.internal.file.Json;
+import io.winnow.pruning.internal.file.JsonFields;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -160,13 +160,13 @@ public final class StatisticsFile {
         parts.add(
             new Calibration.Part(
                 one.get("name").getAsString(),
-                Ints.checkedCast(Json.wholeNumber(one.get("sequences"), "'sequences'"))));
+                Ints.checkedCast(JsonFields.wholeNumber(one.get("sequences"), "'sequences'"))));
       }
-      String calibration = Json.stringOrNull(json, "calibration");
+      String calibration = JsonFields.stringOrNull(json, "calibration");
       return new CalibrationTables(
           layers,
           calibration == null ? "unknown" : calibration,
-          Json.stringOrNull(json, "source"),
+          JsonFields.stringOrNull(json, "source"),
           json.get("sequences_per_group").getAsInt(),
           parts,
           json.get("length").getAsInt());
@@ -178,7 +178,7 @@ public final class StatisticsFile {
 
   private static void checkModel(
       Path file, JsonObject json, List<? extends MoeLayerView> views, @Nullable String source) {
-    String made = Json.stringOrNull(json, "source");
+    String made = JsonFields.stringOrNull(json, "source");
     boolean fits =
         (made == null || source == null || made.equals(source))
             && json.getAsJsonArray("layers").size() == views.size();

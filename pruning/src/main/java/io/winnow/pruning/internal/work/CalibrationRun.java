@@ -1,10 +1,10 @@
 package io.winnow.pruning.internal.work;
 
-import io.winnow.core.Calibration;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
 import io.winnow.core.TokenSequences;
+import io.winnow.core.calibration.Calibration;
 import java.util.ArrayList;
 import java.util.List;
 

@@ -3,7 +3,7 @@ package io.winnow.pruning.internal.search;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.winnow.core.Routing;
-import io.winnow.core.SoftmaxRouting;
+import io.winnow.core.routing.SoftmaxRouting;
 import io.winnow.pruning.FakeModel;
 import io.winnow.pruning.Tables;
 import io.winnow.pruning.internal.table.InnerProductTable;

@@ -5,7 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.SoftmaxRouting;
+import io.winnow.core.routing.SoftmaxRouting;
 import io.winnow.pruning.FakeModel;
 import io.winnow.pruning.Subsets;
 import io.winnow.pruning.Tables;
