@@ -1,6 +1,6 @@
 package io.winnow.examples;
 
-import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.model.MoeModels;
 import io.winnow.pruning.PruningPlan;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;

@@ -2,7 +2,7 @@ package io.winnow.examples;
 
 import ai.djl.Model;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.checkpoint.TensorType;
+import io.winnow.core.internal.safetensors.TensorType;
 import io.winnow.skipping.SkipPolicy;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -1,7 +1,7 @@
 package io.winnow.examples;
 
 import ai.djl.Model;
-import io.winnow.core.Calibration;
+import io.winnow.core.calibration.Calibration;
 import io.winnow.pruning.CalibrationStatistics;
 import io.winnow.pruning.ExpertPruner;
 import java.nio.file.Files;

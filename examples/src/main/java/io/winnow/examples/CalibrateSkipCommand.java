@@ -1,8 +1,8 @@
 package io.winnow.examples;
 
 import ai.djl.Model;
-import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.calibration.Calibration;
 import io.winnow.skipping.BetaSkipPolicy;
 import io.winnow.skipping.SkipPolicy;
 import java.nio.file.Path;

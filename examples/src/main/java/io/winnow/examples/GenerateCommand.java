@@ -2,7 +2,7 @@ package io.winnow.examples;
 
 import ai.djl.Model;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.TextTokenizer;
+import io.winnow.core.calibration.TextTokenizer;
 import io.winnow.core.generate.GenerationConfig;
 import io.winnow.core.generate.Generator;
 import io.winnow.skipping.SkipCounter;

@@ -4,7 +4,7 @@ import ai.djl.Model;
 import com.google.common.base.Stopwatch;
 import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.checkpoint.Checkpoint;
+import io.winnow.core.internal.checkpoint.Checkpoint;
 import java.io.File;
 import java.io.IOException;
 import java.io.OutputStream;

@@ -1,8 +1,8 @@
 package io.winnow.examples;
 
 import ai.djl.Model;
-import io.winnow.core.Calibration;
-import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.model.MoeModels;
 import io.winnow.pruning.SparsityPattern;
 import io.winnow.pruning.SparsityReport;
 import io.winnow.pruning.Wanda;

@@ -2,7 +2,7 @@ package io.winnow.examples;
 
 import ai.djl.Device;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.checkpoint.Checkpoint;
+import io.winnow.core.internal.checkpoint.Checkpoint;
 import io.winnow.pruning.StreamingEstimate;
 import java.io.IOException;
 import java.nio.file.Files;

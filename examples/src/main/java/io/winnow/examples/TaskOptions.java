@@ -5,7 +5,7 @@ import com.google.common.hash.Hashing;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.TextTokenizer;
+import io.winnow.core.calibration.TextTokenizer;
 import io.winnow.core.evaluate.AnswerMatcher;
 import io.winnow.core.evaluate.AnswerMatcher.Normalization;
 import io.winnow.core.evaluate.Evaluator;

@@ -2,8 +2,8 @@ package io.winnow.examples;
 
 import com.google.common.util.concurrent.Uninterruptibles;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.Telemetry;
-import io.winnow.core.WinnowVersion;
+import io.winnow.core.internal.environment.Telemetry;
+import io.winnow.core.internal.environment.WinnowVersion;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;

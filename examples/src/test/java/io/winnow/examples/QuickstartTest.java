@@ -2,7 +2,7 @@ package io.winnow.examples;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.winnow.core.checkpoint.Checkpoint;
+import io.winnow.core.internal.checkpoint.Checkpoint;
 import java.io.StringWriter;
 import java.net.URI;
 import java.net.URL;
@@ -41,7 +41,8 @@ class QuickstartTest {
         """
         import ai.djl.*;
         import io.winnow.core.*;
-        import io.winnow.core.decoder.*;
+        import io.winnow.core.calibration.*;
+        import io.winnow.core.model.*;
         import io.winnow.core.generate.*;
         import io.winnow.pruning.*;
         import java.nio.file.Path;

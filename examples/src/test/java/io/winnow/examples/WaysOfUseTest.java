@@ -13,7 +13,7 @@ import io.winnow.core.Fixtures;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.RoutingDecision;
-import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.model.MoeModels;
 import io.winnow.skipping.SkipPolicy;
 import org.junit.jupiter.api.Test;
 

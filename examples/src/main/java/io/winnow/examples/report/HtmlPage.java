@@ -2,7 +2,7 @@ package io.winnow.examples.report;
 
 import com.google.common.html.HtmlEscapers;
 import com.google.common.io.Resources;
-import io.winnow.core.WinnowVersion;
+import io.winnow.core.internal.environment.WinnowVersion;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.util.Base64;

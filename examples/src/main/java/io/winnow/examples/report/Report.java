@@ -3,7 +3,7 @@ package io.winnow.examples.report;
 import com.google.common.base.Throwables;
 import com.google.errorprone.annotations.CanIgnoreReturnValue;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.checkpoint.PartialOutput;
+import io.winnow.core.internal.file.PartialOutput;
 import java.awt.Font;
 import java.awt.font.FontRenderContext;
 import java.awt.font.TextLayout;
