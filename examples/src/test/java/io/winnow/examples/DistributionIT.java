@@ -2,7 +2,7 @@ package io.winnow.examples;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.winnow.core.WinnowVersion;
+import io.winnow.core.internal.environment.WinnowVersion;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
