@@ -1,10 +1,10 @@
-package io.winnow.core.evaluate;
+package io.winnow.core.internal.scoring;
 
 import ai.djl.Model;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
-import io.winnow.core.generate.SharedPrefix;
 import io.winnow.core.internal.decoder.MoeDecoder;
+import io.winnow.core.internal.environment.Interruption;
 import io.winnow.core.internal.kernel.KeyValueCache;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -48,7 +48,7 @@ final class CachedScorer implements ContinuationScorer {
       }
       int from = 0;
       while (from < order.size()) {
-        Evaluator.checkInterrupt();
+        Interruption.check("The evaluation was interrupted");
         int to = batchEnd(units, order, from);
         scoreBatch(units, order.subList(from, to), prefix, shared, sink);
         batchDone.accept(to - from);
@@ -97,16 +97,16 @@ final class CachedScorer implements ContinuationScorer {
             ? decoder.newCache(padding)
             : decoder.expand(prefix, new int[rows], width, padding)) {
       scoreFirstTokens(units, batchUnits, input, contexts, sink);
-      List<Row> rest = new ArrayList<>();
+      List<RowBatch.Row> rest = new ArrayList<>();
       for (int source = 0; source < rows; source++) {
         List<long[]> continuations = units.get(batchUnits.get(source)).continuations();
         for (int i = 0; i < continuations.size(); i++) {
           if (continuations.get(i).length > 1) {
-            rest.add(new Row(source, batchUnits.get(source), i, continuations.get(i)));
+            rest.add(new RowBatch.Row(source, batchUnits.get(source), i, 1, continuations.get(i)));
           }
         }
       }
-      rest.sort(Comparator.comparingInt(row -> -row.tokens().length));
+      rest.sort(Comparator.comparingInt(row -> -row.width()));
       int from = 0;
       while (from < rest.size()) {
         int to = passEnd(rest, from);
@@ -120,19 +120,16 @@ final class CachedScorer implements ContinuationScorer {
    * Returns where a pass over continuations, the longest of them first, ends: where their logits
    * become too many, or more than a quarter of a shorter one would be padding.
    */
-  private int passEnd(List<Row> rows, int from) {
-    int longest = rows.get(from).tokens().length - 1;
+  private int passEnd(List<RowBatch.Row> rows, int from) {
+    int longest = rows.get(from).width();
     int most = from + TargetLikelihoods.maxSequences(longest, decoder.vocabularySize());
     int to = from + 1;
     while (to < Math.min(rows.size(), most)
-        && (to - from < LEAST_ROWS || 4 * (rows.get(to).tokens().length - 1) >= 3 * longest)) {
+        && (to - from < LEAST_ROWS || 4 * rows.get(to).width() >= 3 * longest)) {
       to++;
     }
     return to;
   }
-
-  /** A continuation of more than one token, and the sequence of the cache that it follows. */
-  private record Row(int source, int unit, int continuation, long[] tokens) {}
 
   private void scoreFirstTokens(
       List<Continuations> units,
@@ -166,30 +163,12 @@ final class CachedScorer implements ContinuationScorer {
     }
   }
 
-  private void scoreRest(List<Row> rows, KeyValueCache contexts, Sink sink) {
-    int width = rows.stream().mapToInt(row -> row.tokens().length - 1).max().orElseThrow();
-    long[] input = new long[rows.size() * width];
-    long[] targets = new long[input.length];
-    for (int i = 0; i < rows.size(); i++) {
-      long[] tokens = rows.get(i).tokens();
-      // Nothing before it looks at the padding on the right.
-      System.arraycopy(tokens, 0, input, i * width, tokens.length - 1);
-      System.arraycopy(tokens, 1, targets, i * width, tokens.length - 1);
-    }
-    int[] sources = rows.stream().mapToInt(Row::source).toArray();
-    TargetLikelihoods result;
-    try (KeyValueCache cache = decoder.expand(contexts, sources, width);
+  private void scoreRest(List<RowBatch.Row> rows, KeyValueCache contexts, Sink sink) {
+    RowBatch pass = new RowBatch(rows);
+    int[] sources = rows.stream().mapToInt(RowBatch.Row::source).toArray();
+    try (KeyValueCache cache = decoder.expand(contexts, sources, pass.width());
         NDManager manager = model.getNDManager().newSubManager()) {
-      var ids = manager.create(input, new Shape(rows.size(), width));
-      result = TargetLikelihoods.of(decoder.next(ids, cache, width), targets);
-    }
-    for (int i = 0; i < rows.size(); i++) {
-      Row row = rows.get(i);
-      for (int at = 0; at < row.tokens().length - 1; at++) {
-        int index = i * width + at;
-        sink.accept(
-            row.unit(), row.continuation(), result.logLikelihoods()[index], result.best()[index]);
-      }
+      pass.score(decoder.next(pass.ids(manager), cache, pass.width()), sink);
     }
   }
 

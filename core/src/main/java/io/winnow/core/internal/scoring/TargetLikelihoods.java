@@ -1,10 +1,15 @@
-package io.winnow.core.evaluate;
+package io.winnow.core.internal.scoring;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.types.Shape;
 
-/** What logits say of the tokens that followed, {@code [sequences, tokens]}, flattened. */
-record TargetLikelihoods(float[] logLikelihoods, boolean[] best) {
+/**
+ * What logits say of the tokens that followed, {@code [sequences, tokens]}, flattened.
+ *
+ * @param logLikelihoods the logarithm of each token's probability
+ * @param best whether it is the likeliest
+ */
+public record TargetLikelihoods(float[] logLikelihoods, boolean[] best) {
   /** The logits of one pass, beyond which more sequences are left to another. */
   private static final long LOGIT_BYTES = 256L << 20;
 
@@ -14,7 +19,7 @@ record TargetLikelihoods(float[] logLikelihoods, boolean[] best) {
    * @param logits float32 {@code [sequences, tokens, vocabulary]}
    * @param targets the token that follows each, {@code [sequences * tokens]}
    */
-  static TargetLikelihoods of(NDArray logits, long[] targets) {
+  public static TargetLikelihoods of(NDArray logits, long[] targets) {
     Shape shape = logits.getShape();
     float[] likelihoods;
     boolean[] best = new boolean[targets.length];
@@ -35,7 +40,7 @@ record TargetLikelihoods(float[] logLikelihoods, boolean[] best) {
   }
 
   /** Returns how many sequences' logits fit into one pass, at least 1. */
-  static int maxSequences(int length, int vocabulary) {
+  public static int maxSequences(int length, int vocabulary) {
     return (int) Math.max(1, Math.min(Integer.MAX_VALUE, LOGIT_BYTES / (4L * length * vocabulary)));
   }
 }

@@ -1,4 +1,4 @@
-package io.winnow.core.evaluate;
+package io.winnow.core.internal.scoring;
 
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
@@ -14,11 +14,11 @@ import org.jspecify.annotations.Nullable;
  * The token that a text without context is conditioned on: the tokenizer's {@code bos_token}, else
  * its {@code eos_token}, as in lm-evaluation-harness.
  */
-final class PrefixToken {
+public final class PrefixToken {
   private PrefixToken() {}
 
   /** Reads a checkpoint's tokenizer_config.json; empty if that names no such token. */
-  static OptionalLong of(Path folder, TextTokenizer tokenizer) {
+  public static OptionalLong of(Path folder, TextTokenizer tokenizer) {
     Path file = folder.resolve("tokenizer_config.json");
     if (Files.isRegularFile(file)) {
       JsonObject config = JsonFiles.read(file, "the tokenizer's settings");

@@ -1,9 +1,9 @@
-package io.winnow.core.generate;
+package io.winnow.core.internal.scoring;
 
 import java.util.Arrays;
 import java.util.List;
 
-/** Finds the tokens that all prompts begin with: they are computed once. Not part of the API. */
+/** Finds the tokens that all prompts begin with: they are computed once. */
 public final class SharedPrefix {
   /** What a pass of its own costs is not worth it for fewer tokens. */
   private static final int LEAST = 16;

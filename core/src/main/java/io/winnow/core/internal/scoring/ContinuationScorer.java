@@ -1,4 +1,4 @@
-package io.winnow.core.evaluate;
+package io.winnow.core.internal.scoring;
 
 import java.util.List;
 import java.util.function.Consumer;

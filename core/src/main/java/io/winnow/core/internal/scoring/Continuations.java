@@ -1,4 +1,4 @@
-package io.winnow.core.evaluate;
+package io.winnow.core.internal.scoring;
 
 import java.util.Arrays;
 import java.util.List;
@@ -9,14 +9,14 @@ import java.util.List;
  * @param context at least one token
  * @param continuations at least one, each of at least one token
  */
-record Continuations(long[] context, List<long[]> continuations) {
+public record Continuations(long[] context, List<long[]> continuations) {
   /** Returns the length of the longest continuation. */
   int longest() {
     return continuations.stream().mapToInt(tokens -> tokens.length).max().orElseThrow();
   }
 
   /** Returns the last tokens of the context, {@code most} of them at most. */
-  long[] lastOfContext(int most) {
+  public long[] lastOfContext(int most) {
     return Arrays.copyOfRange(context, Math.max(0, context.length - most), context.length);
   }
 }

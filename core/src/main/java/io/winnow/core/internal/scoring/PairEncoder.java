@@ -1,4 +1,4 @@
-package io.winnow.core.evaluate;
+package io.winnow.core.internal.scoring;
 
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.calibration.TextTokenizer;
@@ -11,16 +11,22 @@ import java.util.OptionalLong;
  * Cuts texts into tokens exactly as lm-evaluation-harness 0.4.13 does: with the special tokens that
  * the tokenizer puts around a text, unless the text begins with the prefix token itself.
  */
-final class PairEncoder {
+public final class PairEncoder {
   private final TextTokenizer tokenizer;
   private final OptionalLong prefixToken;
 
-  PairEncoder(TextTokenizer tokenizer, OptionalLong prefixToken) {
+  /**
+   * Creates an encoder.
+   *
+   * @param prefixToken stands for an empty context
+   */
+  public PairEncoder(TextTokenizer tokenizer, OptionalLong prefixToken) {
     this.tokenizer = tokenizer;
     this.prefixToken = prefixToken;
   }
 
-  long[] encode(String text) {
+  /** Encodes a text. */
+  public long[] encode(String text) {
     if (prefixToken.isPresent()) {
       long[] plain = tokenizer.encode(text);
       if (plain.length > 0 && plain[0] == prefixToken.getAsLong()) {
@@ -31,7 +37,7 @@ final class PairEncoder {
   }
 
   /** Returns the token that stands for an empty context. */
-  static long require(OptionalLong prefixToken) {
+  public static long require(OptionalLong prefixToken) {
     return prefixToken.orElseThrow(
         () ->
             new InvalidInputException(
@@ -45,7 +51,7 @@ final class PairEncoder {
    * of which the tokens are those of the whole text behind as many as the context has. The prefix
    * token stands for a context without tokens.
    */
-  Continuations encode(String context, List<String> continuations) {
+  public Continuations encode(String context, List<String> continuations) {
     String stripped = withoutTrailingBlanks(context);
     String blanks = context.substring(stripped.length());
     // The harness adds special tokens to a context of nothing but blanks, and none to an empty one.
