@@ -144,7 +144,7 @@ class ArchitectureTest {
           .callMethod(BaseStream.class, "parallel");
 
   @ArchTest
-  static final ArchRule commandsArePrivateToTheExamples =
+  static final ArchRule commandsArePrivateToTheirRooms =
       classes()
           .that()
           .resideInAPackage("io.winnow.examples..")
@@ -152,4 +152,87 @@ class ArchitectureTest {
           .haveSimpleNameEndingWith("Command")
           .should()
           .bePackagePrivate();
+
+  @ArchTest
+  static final ArchRule roomsOfTheExamplesAreFreeOfCycles =
+      slices().matching("io.winnow.examples.(**)").should().beFreeOfCycles();
+
+  @ArchTest
+  static final ArchRule waysOfUseCanBePasted =
+      noClasses()
+          .that()
+          .resideInAPackage("io.winnow.examples")
+          .should()
+          .dependOnClassesThat()
+          .resideInAPackage("io.winnow.examples.*..")
+          .orShould()
+          .dependOnClassesThat()
+          .resideInAnyPackage("picocli..", "com.hazelcast..", "org.knowm..", "com.google..")
+          .because("each is one file that needs the library and DJL alone");
+
+  @ArchTest
+  static final ArchRule onlyTheEntryKnowsTheRoomsOfCommands =
+      noClasses()
+          .that()
+          .resideInAnyPackage("io.winnow.examples.cli.*..", "io.winnow.examples.bench..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAPackage("io.winnow.examples.cli")
+          .orShould()
+          .dependOnClassesThat()
+          .haveNameMatching(".*\\.cli\\.\\w+\\.\\w+Commands");
+
+  @ArchTest
+  static final ArchRule whatCommandsShareIsBelowThem =
+      noClasses()
+          .that()
+          .resideInAnyPackage(
+              "io.winnow.examples.options..",
+              "io.winnow.examples.files..",
+              "io.winnow.examples.console..",
+              "io.winnow.examples.task..",
+              "io.winnow.examples.comparison..",
+              "io.winnow.examples.report..",
+              "io.winnow.examples.cluster..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage(
+              "io.winnow.examples.cli..", "io.winnow.examples.bench..", "io.winnow.examples");
+
+  @ArchTest
+  static final ArchRule reportsAndWorkersKnowNoOptions =
+      noClasses()
+          .that()
+          .resideInAnyPackage("io.winnow.examples.report..", "io.winnow.examples.cluster..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage(
+              "picocli..",
+              "io.winnow.examples.options..",
+              "io.winnow.examples.files..",
+              "io.winnow.examples.console..",
+              "io.winnow.examples.task..",
+              "io.winnow.examples.comparison..");
+
+  @ArchTest
+  static final ArchRule onlyWorkersAndTheirCommandsKnowHazelcast =
+      noClasses()
+          .that()
+          .resideOutsideOfPackages("io.winnow.examples.cluster..", "io.winnow.examples.cli.train..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAPackage("com.hazelcast..");
+
+  @ArchTest
+  static final ArchRule onlyChartsDraw =
+      noClasses()
+          .that()
+          .resideOutsideOfPackage("io.winnow.examples.report.chart..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAPackage("org.knowm..");
+
+  @ArchTest
+  static final ArchRule whatUsersGetHasNoJmh =
+      noClasses().should().dependOnClassesThat().resideInAPackage("org.openjdk.jmh..");
 }
