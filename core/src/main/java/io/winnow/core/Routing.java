@@ -61,7 +61,12 @@ public interface Routing {
    * experts]}; without groups. It tells a search for whose outputs a token may have a use.
    */
   default double[] selectionScores(float[] logits, int experts) {
-    return SoftmaxRouting.asDoubles(scores(logits, experts));
+    float[] scores = scores(logits, experts);
+    double[] values = new double[scores.length];
+    for (int i = 0; i < values.length; i++) {
+      values[i] = scores[i];
+    }
+    return values;
   }
 
   /**

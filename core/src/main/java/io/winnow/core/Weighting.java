@@ -37,7 +37,7 @@ public record Weighting(Mass mass, Divisor divisor, double addend, double least,
   }
 
   /** Creates a weighting without addend, least and factor. */
-  static Weighting of(Mass mass, Divisor divisor) {
+  public static Weighting of(Mass mass, Divisor divisor) {
     return new Weighting(mass, divisor, 0, 0, 1);
   }
 

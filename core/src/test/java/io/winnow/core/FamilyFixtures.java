@@ -1,9 +1,9 @@
 package io.winnow.core;
 
-import io.winnow.core.checkpoint.Checkpoint;
-import io.winnow.core.checkpoint.OutputTensor;
-import io.winnow.core.checkpoint.SafetensorsFile;
-import io.winnow.core.checkpoint.TensorInfo;
+import io.winnow.core.internal.checkpoint.Checkpoint;
+import io.winnow.core.internal.safetensors.OutputTensor;
+import io.winnow.core.internal.safetensors.SafetensorsFile;
+import io.winnow.core.internal.safetensors.TensorInfo;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

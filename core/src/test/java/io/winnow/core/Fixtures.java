@@ -1,6 +1,7 @@
 package io.winnow.core;
 
-import io.winnow.core.checkpoint.SafetensorsFile;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.internal.safetensors.SafetensorsFile;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;

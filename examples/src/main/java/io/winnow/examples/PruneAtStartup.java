@@ -2,10 +2,10 @@ package io.winnow.examples;
 
 import ai.djl.Device;
 import ai.djl.Model;
-import io.winnow.core.Calibration;
 import io.winnow.core.MoeModel;
-import io.winnow.core.TextTokenizer;
-import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.calibration.TextTokenizer;
+import io.winnow.core.model.MoeModels;
 import io.winnow.pruning.ExpertPruner;
 import java.nio.file.Path;
 import java.util.List;

@@ -2,11 +2,11 @@ package io.winnow.examples;
 
 import ai.djl.Device;
 import ai.djl.Model;
-import io.winnow.core.Calibration;
-import io.winnow.core.TextTokenizer;
-import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.calibration.TextTokenizer;
 import io.winnow.core.generate.GenerationConfig;
 import io.winnow.core.generate.Generator;
+import io.winnow.core.model.MoeModels;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningReport;
 import java.nio.file.Files;

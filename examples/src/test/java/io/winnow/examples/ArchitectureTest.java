@@ -15,10 +15,10 @@ import com.tngtech.archunit.core.importer.Location;
 import com.tngtech.archunit.junit.AnalyzeClasses;
 import com.tngtech.archunit.junit.ArchTest;
 import com.tngtech.archunit.lang.ArchRule;
-import io.winnow.core.checkpoint.OutputTensor;
-import io.winnow.core.checkpoint.SafetensorsFile;
-import io.winnow.core.decoder.MoeModels;
-import io.winnow.core.kernel.MatrixProducts;
+import io.winnow.core.internal.kernel.MatrixProducts;
+import io.winnow.core.internal.safetensors.OutputTensor;
+import io.winnow.core.internal.safetensors.SafetensorsFile;
+import io.winnow.core.model.MoeModels;
 import java.util.Collection;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ForkJoinPool;
@@ -72,20 +72,21 @@ class ArchitectureTest {
       noClasses()
           .that()
           .resideOutsideOfPackages(
-              "io.winnow.core.kernel..",
-              "io.winnow.core.decoder..",
+              "io.winnow.core.internal..",
+              "io.winnow.core.model..",
+              "io.winnow.core.train..",
               "io.winnow.core.generate..",
               "io.winnow.core.evaluate..")
           .should()
           .dependOnClassesThat(
-              resideInAPackage("io.winnow.core.kernel..").and(not(MATRIX_PRODUCTS)))
+              resideInAPackage("io.winnow.core.internal.kernel..").and(not(MATRIX_PRODUCTS)))
           .because("of kernels, benchmarks see only how long matrix products take");
 
   @ArchTest
   static final ArchRule onlyKernelsKnowTheEngine =
       noClasses()
           .that()
-          .resideOutsideOfPackage("io.winnow.core.kernel..")
+          .resideOutsideOfPackage("io.winnow.core.internal.kernel..")
           .should()
           .dependOnClassesThat()
           .resideInAPackage("ai.djl.pytorch..");
@@ -94,7 +95,10 @@ class ArchitectureTest {
   static final ArchRule checkpointsAreReadWithoutAnEngine =
       noClasses()
           .that()
-          .resideInAPackage("io.winnow.core.checkpoint..")
+          .resideInAnyPackage(
+              "io.winnow.core.internal.file..",
+              "io.winnow.core.internal.safetensors..",
+              "io.winnow.core.internal.checkpoint..")
           .should()
           .dependOnClassesThat()
           .resideInAnyPackage("ai.djl.ndarray..", "ai.djl.nn..", "ai.djl.engine..");
@@ -106,7 +110,7 @@ class ArchitectureTest {
           .resideInAPackage("io.winnow.pruning..")
           .should()
           .dependOnClassesThat(
-              resideInAnyPackage("io.winnow.core.decoder..", "io.winnow.core.checkpoint..")
+              resideInAnyPackage("io.winnow.core.model..", "io.winnow.core.internal..")
                   .and(not(type(MoeModels.class)))
                   .and(not(type(SafetensorsFile.class)))
                   .and(not(type(OutputTensor.class))))

@@ -2,8 +2,8 @@ package io.winnow.pruning;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.types.DataType;
-import io.winnow.core.ExpertMatrix;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.model.ExpertMatrix;
 import java.util.Arrays;
 
 /**

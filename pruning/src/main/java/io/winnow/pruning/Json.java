@@ -10,7 +10,7 @@ import java.util.OptionalDouble;
 import org.jspecify.annotations.Nullable;
 
 /** Elements of the JSON files of this package. */
-final class Json {
+public final class Json {
   private Json() {}
 
   static JsonArray array(List<Integer> numbers) {

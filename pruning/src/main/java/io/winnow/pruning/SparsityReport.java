@@ -2,9 +2,9 @@ package io.winnow.pruning;
 
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
-import io.winnow.core.JsonFiles;
-import io.winnow.core.LayerSparsity;
 import io.winnow.core.Provenance;
+import io.winnow.core.internal.file.JsonFiles;
+import io.winnow.core.model.LayerSparsity;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;

@@ -8,7 +8,7 @@ import com.google.gson.JsonNull;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.JsonFiles;
+import io.winnow.core.internal.file.JsonFiles;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.channels.ClosedByInterruptException;

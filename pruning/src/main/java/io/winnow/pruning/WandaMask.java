@@ -1,10 +1,10 @@
 package io.winnow.pruning;
 
-import io.winnow.core.ExpertMask;
-import io.winnow.core.ExpertMatrix;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.LayerSparsity;
 import io.winnow.core.Provenance;
+import io.winnow.core.model.ExpertMask;
+import io.winnow.core.model.ExpertMatrix;
+import io.winnow.core.model.LayerSparsity;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;

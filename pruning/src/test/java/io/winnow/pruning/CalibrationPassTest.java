@@ -5,11 +5,11 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import ai.djl.ndarray.NDArray;
-import io.winnow.core.Calibration;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
-import io.winnow.core.SoftmaxRouting;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.routing.SoftmaxRouting;
 import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.Test;

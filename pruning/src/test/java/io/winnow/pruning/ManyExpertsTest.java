@@ -4,11 +4,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
-import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
-import io.winnow.core.SoftmaxRouting;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.routing.SoftmaxRouting;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;

@@ -3,12 +3,12 @@ package io.winnow.pruning;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
-import io.winnow.core.Calibration;
-import io.winnow.core.InputScalingRouting;
 import io.winnow.core.Routing;
-import io.winnow.core.ScoredRouting;
-import io.winnow.core.ScoredRouting.Score;
-import io.winnow.core.SoftmaxRouting;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.routing.InputScalingRouting;
+import io.winnow.core.routing.ScoredRouting;
+import io.winnow.core.routing.ScoredRouting.Score;
+import io.winnow.core.routing.SoftmaxRouting;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;

@@ -3,7 +3,7 @@ package io.winnow.pruning;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.winnow.core.Routing;
-import io.winnow.core.SoftmaxRouting;
+import io.winnow.core.routing.SoftmaxRouting;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;

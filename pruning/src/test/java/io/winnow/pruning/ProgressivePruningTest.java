@@ -3,7 +3,7 @@ package io.winnow.pruning;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
-import io.winnow.core.Calibration;
+import io.winnow.core.calibration.Calibration;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;

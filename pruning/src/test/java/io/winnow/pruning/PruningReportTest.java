@@ -7,7 +7,7 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonNull;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
-import io.winnow.core.Calibration;
+import io.winnow.core.calibration.Calibration;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

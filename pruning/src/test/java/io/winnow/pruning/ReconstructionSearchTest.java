@@ -4,8 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
-import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.calibration.Calibration;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashMap;

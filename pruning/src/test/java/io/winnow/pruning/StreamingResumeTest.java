@@ -7,10 +7,10 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import ai.djl.util.Progress;
 import com.google.common.io.MoreFiles;
-import io.winnow.core.Calibration;
 import io.winnow.core.Fixtures;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.JsonFiles;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.internal.file.JsonFiles;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.channels.FileChannel;

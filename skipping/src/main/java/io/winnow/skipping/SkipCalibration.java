@@ -2,13 +2,13 @@ package io.winnow.skipping;
 
 import com.google.common.math.Quantiles;
 import com.google.common.primitives.Doubles;
-import io.winnow.core.Calibration;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.TokenSequences;
+import io.winnow.core.calibration.Calibration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;

@@ -1,12 +1,12 @@
 package io.winnow.skipping;
 
 import ai.djl.Model;
-import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
 import io.winnow.core.RouterHook;
 import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
+import io.winnow.core.calibration.Calibration;
 import java.nio.file.Path;
 
 /**

@@ -5,7 +5,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import ai.djl.Device;
 import ai.djl.Model;
-import io.winnow.core.Calibration;
 import io.winnow.core.FamilyFixtures;
 import io.winnow.core.Fixtures;
 import io.winnow.core.ForwardObserver;
@@ -14,7 +13,8 @@ import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.TokenSequences;
-import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.model.MoeModels;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.params.ParameterizedTest;

@@ -20,7 +20,7 @@ import io.winnow.core.MoeModel;
 import io.winnow.core.ResidentMemory;
 import io.winnow.core.RouterHook;
 import io.winnow.core.RoutingDecision;
-import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.model.MoeModels;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;

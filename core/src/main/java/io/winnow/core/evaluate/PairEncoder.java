@@ -1,7 +1,7 @@
 package io.winnow.core.evaluate;
 
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.TextTokenizer;
+import io.winnow.core.calibration.TextTokenizer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;

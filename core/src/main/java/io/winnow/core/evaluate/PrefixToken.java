@@ -2,8 +2,8 @@ package io.winnow.core.evaluate;
 
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
-import io.winnow.core.JsonFiles;
-import io.winnow.core.TextTokenizer;
+import io.winnow.core.calibration.TextTokenizer;
+import io.winnow.core.internal.file.JsonFiles;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;

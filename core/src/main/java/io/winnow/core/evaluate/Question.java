@@ -3,7 +3,7 @@ package io.winnow.core.evaluate;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.JsonLines;
+import io.winnow.core.internal.file.JsonLines;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;

@@ -8,7 +8,7 @@ import ai.djl.ndarray.NDList;
 import ai.djl.translate.NoBatchifyTranslator;
 import ai.djl.translate.TranslatorContext;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.decoder.MoeDecoder;
+import io.winnow.core.internal.decoder.MoeDecoder;
 import java.util.Arrays;
 
 /**

@@ -1,7 +1,7 @@
 package io.winnow.core.generate;
 
 import com.google.common.primitives.ImmutableLongArray;
-import io.winnow.core.TextTokenizer;
+import io.winnow.core.calibration.TextTokenizer;
 import io.winnow.core.generate.Generation.FinishReason;
 import java.util.Arrays;
 import java.util.BitSet;

@@ -3,7 +3,7 @@ package io.winnow.core.generate;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.winnow.core.Fixtures;
-import io.winnow.core.TextTokenizer;
+import io.winnow.core.calibration.TextTokenizer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;

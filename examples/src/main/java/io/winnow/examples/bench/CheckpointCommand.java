@@ -1,7 +1,7 @@
 package io.winnow.examples.bench;
 
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.checkpoint.TensorType;
+import io.winnow.core.internal.safetensors.TensorType;
 import io.winnow.examples.options.Numbers;
 import io.winnow.examples.options.OutFolderOptions;
 import java.nio.file.Files;

@@ -2,11 +2,11 @@ package io.winnow.examples.bench;
 
 import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.JsonFiles;
-import io.winnow.core.checkpoint.OutputTensor;
-import io.winnow.core.checkpoint.SafetensorsFile;
-import io.winnow.core.checkpoint.Segment;
-import io.winnow.core.checkpoint.TensorType;
+import io.winnow.core.internal.file.JsonFiles;
+import io.winnow.core.internal.safetensors.OutputTensor;
+import io.winnow.core.internal.safetensors.SafetensorsFile;
+import io.winnow.core.internal.safetensors.Segment;
+import io.winnow.core.internal.safetensors.TensorType;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;

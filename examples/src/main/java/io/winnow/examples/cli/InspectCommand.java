@@ -2,11 +2,11 @@ package io.winnow.examples.cli;
 
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
-import io.winnow.core.checkpoint.TensorType;
-import io.winnow.core.decoder.CheckpointSummary;
-import io.winnow.core.decoder.CheckpointSummary.Footprint;
-import io.winnow.core.decoder.CheckpointSummary.Size;
-import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.internal.safetensors.TensorType;
+import io.winnow.core.model.CheckpointSummary;
+import io.winnow.core.model.CheckpointSummary.Footprint;
+import io.winnow.core.model.CheckpointSummary.Size;
+import io.winnow.core.model.MoeModels;
 import io.winnow.examples.options.JsonOptions;
 import io.winnow.examples.options.ModelFolderOptions;
 import java.util.ArrayList;

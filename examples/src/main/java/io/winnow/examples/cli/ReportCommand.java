@@ -1,11 +1,11 @@
 package io.winnow.examples.cli;
 
 import ai.djl.Model;
-import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Routing;
+import io.winnow.core.calibration.Calibration;
 import io.winnow.examples.files.ModelLimits;
 import io.winnow.examples.files.Outputs;
 import io.winnow.examples.options.ModelOptions;

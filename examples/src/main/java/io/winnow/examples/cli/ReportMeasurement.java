@@ -1,7 +1,6 @@
 package io.winnow.examples.cli;
 
 import ai.djl.util.Progress;
-import io.winnow.core.Calibration;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
@@ -9,6 +8,7 @@ import io.winnow.core.MoeModel;
 import io.winnow.core.RouterHook;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.TokenSequences;
+import io.winnow.core.calibration.Calibration;
 import io.winnow.examples.console.ConsoleProgress;
 import io.winnow.examples.report.result.ExpertPairs;
 import io.winnow.examples.report.result.PruningResult;

@@ -2,8 +2,8 @@ package io.winnow.examples.cli;
 
 import com.google.common.util.concurrent.Uninterruptibles;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.Telemetry;
-import io.winnow.core.WinnowVersion;
+import io.winnow.core.internal.environment.Telemetry;
+import io.winnow.core.internal.environment.WinnowVersion;
 import io.winnow.examples.bench.BenchCommands;
 import io.winnow.examples.cli.measure.MeasureCommands;
 import io.winnow.examples.cli.prune.PruneCommands;

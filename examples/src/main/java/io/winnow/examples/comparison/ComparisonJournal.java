@@ -4,7 +4,7 @@ import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.JsonFiles;
+import io.winnow.core.internal.file.JsonFiles;
 import io.winnow.examples.files.Outputs;
 import java.io.IOException;
 import java.nio.ByteBuffer;

@@ -1,8 +1,8 @@
 package io.winnow.examples.files;
 
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.checkpoint.Checkpoint;
-import io.winnow.core.checkpoint.CheckpointConfig;
+import io.winnow.core.internal.checkpoint.Checkpoint;
+import io.winnow.core.internal.checkpoint.CheckpointConfig;
 import java.nio.file.Path;
 import java.util.OptionalInt;
 import org.jspecify.annotations.Nullable;

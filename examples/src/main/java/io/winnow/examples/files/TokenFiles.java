@@ -1,8 +1,8 @@
 package io.winnow.examples.files;
 
-import io.winnow.core.Calibration;
-import io.winnow.core.TextTokenizer;
 import io.winnow.core.TokenSequences;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.calibration.TextTokenizer;
 import java.nio.file.Path;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;

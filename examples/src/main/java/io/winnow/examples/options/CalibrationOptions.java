@@ -1,8 +1,8 @@
 package io.winnow.examples.options;
 
 import com.google.common.primitives.Doubles;
-import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.calibration.Calibration;
 import io.winnow.examples.files.ModelLimits;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -1,7 +1,7 @@
 package io.winnow.examples.options;
 
 import ai.djl.ndarray.types.DataType;
-import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.model.MoeModels;
 import java.nio.file.Path;
 import picocli.CommandLine.Option;
 

@@ -6,7 +6,7 @@ import ai.djl.engine.Engine;
 import ai.djl.engine.StandardCapabilities;
 import ai.djl.ndarray.types.DataType;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.model.MoeModels;
 import io.winnow.examples.console.ConsoleProgress;
 import io.winnow.examples.files.ModelLimits;
 import java.nio.file.Path;

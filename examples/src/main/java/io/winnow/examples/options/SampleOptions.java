@@ -1,6 +1,6 @@
 package io.winnow.examples.options;
 
-import io.winnow.core.Calibration;
+import io.winnow.core.calibration.Calibration;
 import io.winnow.examples.files.ModelLimits;
 import io.winnow.examples.files.TokenFiles;
 import java.nio.file.Path;

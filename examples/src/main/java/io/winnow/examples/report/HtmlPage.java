@@ -2,7 +2,7 @@ package io.winnow.examples.report;
 
 import com.google.common.html.HtmlEscapers;
 import com.google.common.io.Resources;
-import io.winnow.core.WinnowVersion;
+import io.winnow.core.internal.environment.WinnowVersion;
 import io.winnow.examples.report.chart.Drawing;
 import io.winnow.examples.report.chart.Figure;
 import io.winnow.examples.report.chart.Theme;

@@ -3,7 +3,7 @@ package io.winnow.examples.report;
 import com.google.common.base.Throwables;
 import com.google.errorprone.annotations.CanIgnoreReturnValue;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.checkpoint.PartialOutput;
+import io.winnow.core.internal.file.PartialOutput;
 import io.winnow.examples.report.chart.Figure;
 import io.winnow.examples.report.chart.Theme;
 import io.winnow.examples.report.result.ComparisonResult;

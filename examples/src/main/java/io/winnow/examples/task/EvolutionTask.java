@@ -1,11 +1,11 @@
 package io.winnow.examples.task;
 
 import ai.djl.Model;
-import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.JsonLines;
 import io.winnow.core.MoeModel;
 import io.winnow.core.TokenSequences;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.internal.file.JsonLines;
 import io.winnow.examples.files.TokenFiles;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -1,11 +1,11 @@
 package io.winnow.examples.task;
 
 import ai.djl.Model;
-import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
-import io.winnow.core.TextTokenizer;
 import io.winnow.core.TokenSequences;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.calibration.TextTokenizer;
 import io.winnow.core.evaluate.Evaluator;
 import io.winnow.core.evaluate.LogLikelihood;
 import io.winnow.core.evaluate.MultipleChoiceQuestion;

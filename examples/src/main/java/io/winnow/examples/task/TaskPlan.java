@@ -1,7 +1,7 @@
 package io.winnow.examples.task;
 
 import ai.djl.Model;
-import io.winnow.core.TextTokenizer;
+import io.winnow.core.calibration.TextTokenizer;
 import io.winnow.core.evaluate.AnswerMatcher;
 import io.winnow.core.evaluate.Evaluator;
 import io.winnow.core.evaluate.MultipleChoiceQuestion;

@@ -1,10 +1,10 @@
 package io.winnow.examples.task;
 
 import ai.djl.Model;
-import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
 import io.winnow.core.TokenSequences;
+import io.winnow.core.calibration.Calibration;
 import io.winnow.core.evaluate.Perplexity;
 import java.util.IdentityHashMap;
 import java.util.List;

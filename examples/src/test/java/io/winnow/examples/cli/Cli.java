@@ -6,7 +6,7 @@ import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import io.winnow.core.Fixtures;
 import io.winnow.core.TokenSequences;
-import io.winnow.core.checkpoint.SafetensorsFile;
+import io.winnow.core.internal.safetensors.SafetensorsFile;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;

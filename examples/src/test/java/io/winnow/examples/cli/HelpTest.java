@@ -2,7 +2,7 @@ package io.winnow.examples.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.winnow.core.WinnowVersion;
+import io.winnow.core.internal.environment.WinnowVersion;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;

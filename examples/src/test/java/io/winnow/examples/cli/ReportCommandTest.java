@@ -4,11 +4,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import ai.djl.Model;
 import com.google.gson.JsonObject;
-import io.winnow.core.Calibration;
 import io.winnow.core.Fixtures;
 import io.winnow.core.MoeModel;
 import io.winnow.core.TokenSequences;
-import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.model.MoeModels;
 import io.winnow.examples.report.result.PruningResult;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningReport;

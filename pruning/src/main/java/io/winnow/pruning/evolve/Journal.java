@@ -8,7 +8,7 @@ import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
 import com.google.gson.JsonPrimitive;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.JsonFiles;
+import io.winnow.core.internal.file.JsonFiles;
 import java.io.Closeable;
 import java.io.IOException;
 import java.io.UncheckedIOException;

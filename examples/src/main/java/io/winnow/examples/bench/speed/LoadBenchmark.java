@@ -4,7 +4,7 @@ import ai.djl.Model;
 import com.google.common.base.Stopwatch;
 import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.checkpoint.Checkpoint;
+import io.winnow.core.internal.checkpoint.Checkpoint;
 import io.winnow.examples.bench.measure.BenchmarkResult;
 import io.winnow.examples.bench.measure.Timing;
 import io.winnow.examples.options.ModelOptions;

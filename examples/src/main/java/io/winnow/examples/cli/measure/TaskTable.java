@@ -3,7 +3,7 @@ package io.winnow.examples.cli.measure;
 import ai.djl.Model;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
-import io.winnow.core.TextTokenizer;
+import io.winnow.core.calibration.TextTokenizer;
 import io.winnow.core.evaluate.Evaluator;
 import io.winnow.core.evaluate.LogLikelihood;
 import io.winnow.core.evaluate.MultipleChoiceQuestion;

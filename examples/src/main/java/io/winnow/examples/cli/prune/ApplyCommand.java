@@ -1,6 +1,6 @@
 package io.winnow.examples.cli.prune;
 
-import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.model.MoeModels;
 import io.winnow.examples.console.ConsoleProgress;
 import io.winnow.examples.files.ModelLimits;
 import io.winnow.examples.options.ModelFolderOptions;

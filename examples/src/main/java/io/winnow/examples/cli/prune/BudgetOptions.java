@@ -1,8 +1,8 @@
 package io.winnow.examples.cli.prune;
 
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.decoder.CheckpointSummary;
-import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.model.CheckpointSummary;
+import io.winnow.core.model.MoeModels;
 import io.winnow.examples.files.ModelLimits;
 import io.winnow.pruning.ExpertBudget;
 import java.nio.file.Path;

@@ -1,7 +1,7 @@
 package io.winnow.examples.cli.prune;
 
 import ai.djl.Model;
-import io.winnow.core.Calibration;
+import io.winnow.core.calibration.Calibration;
 import io.winnow.examples.console.ConsoleProgress;
 import io.winnow.examples.files.ModelLimits;
 import io.winnow.examples.files.Outputs;

@@ -2,9 +2,9 @@ package io.winnow.examples.cli.prune;
 
 import ai.djl.Device;
 import ai.djl.Model;
-import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.model.MoeModels;
 import io.winnow.examples.console.ConsoleProgress;
 import io.winnow.examples.console.ReportTable;
 import io.winnow.examples.files.ModelLimits;

@@ -1,8 +1,8 @@
 package io.winnow.examples.cli.prune;
 
 import ai.djl.Model;
-import io.winnow.core.Calibration;
-import io.winnow.core.decoder.MoeModels;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.model.MoeModels;
 import io.winnow.examples.console.ConsoleProgress;
 import io.winnow.examples.files.ModelLimits;
 import io.winnow.examples.options.CalibrationOptions;

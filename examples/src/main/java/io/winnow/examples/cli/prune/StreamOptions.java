@@ -2,7 +2,7 @@ package io.winnow.examples.cli.prune;
 
 import ai.djl.Device;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.checkpoint.Checkpoint;
+import io.winnow.core.internal.checkpoint.Checkpoint;
 import io.winnow.examples.files.ProcFile;
 import io.winnow.examples.options.ModelOptions;
 import io.winnow.examples.options.Numbers;

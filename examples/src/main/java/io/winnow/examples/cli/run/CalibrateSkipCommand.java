@@ -1,8 +1,8 @@
 package io.winnow.examples.cli.run;
 
 import ai.djl.Model;
-import io.winnow.core.Calibration;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.calibration.Calibration;
 import io.winnow.examples.files.ModelLimits;
 import io.winnow.examples.files.Outputs;
 import io.winnow.examples.options.CalibrationOptions;

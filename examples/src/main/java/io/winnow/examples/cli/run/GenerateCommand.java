@@ -1,7 +1,7 @@
 package io.winnow.examples.cli.run;
 
 import ai.djl.Model;
-import io.winnow.core.TextTokenizer;
+import io.winnow.core.calibration.TextTokenizer;
 import io.winnow.core.generate.GenerationConfig;
 import io.winnow.core.generate.Generator;
 import io.winnow.examples.options.DecodingOptions;

@@ -6,7 +6,7 @@ import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import com.google.gson.JsonPrimitive;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.JsonFiles;
+import io.winnow.core.internal.file.JsonFiles;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;

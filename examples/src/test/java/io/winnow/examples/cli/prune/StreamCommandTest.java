@@ -4,7 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import com.google.gson.JsonObject;
 import io.winnow.core.Fixtures;
-import io.winnow.core.checkpoint.Checkpoint;
+import io.winnow.core.internal.checkpoint.Checkpoint;
 import io.winnow.examples.cli.Cli;
 import java.io.IOException;
 import java.nio.file.Files;

@@ -4,9 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.winnow.core.Fixtures;
 import io.winnow.core.TokenSequences;
-import io.winnow.core.checkpoint.SafetensorsFile;
-import io.winnow.core.checkpoint.TensorInfo;
-import io.winnow.core.checkpoint.TensorType;
+import io.winnow.core.internal.safetensors.SafetensorsFile;
+import io.winnow.core.internal.safetensors.TensorInfo;
+import io.winnow.core.internal.safetensors.TensorType;
 import io.winnow.examples.cli.Cli;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -5,7 +5,7 @@ import static org.assertj.core.api.Assertions.within;
 
 import com.google.gson.JsonObject;
 import io.winnow.core.Fixtures;
-import io.winnow.core.checkpoint.SafetensorsFile;
+import io.winnow.core.internal.safetensors.SafetensorsFile;
 import io.winnow.examples.cli.Cli;
 import io.winnow.examples.cli.Winnow;
 import java.nio.file.Path;

@@ -4,8 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.winnow.core.Fixtures;
 import io.winnow.core.RandomCheckpoint;
-import io.winnow.core.checkpoint.Checkpoint;
-import io.winnow.core.checkpoint.TensorType;
+import io.winnow.core.internal.checkpoint.Checkpoint;
+import io.winnow.core.internal.safetensors.TensorType;
 import io.winnow.examples.cli.Cli;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -1,0 +1,527 @@
+package io.winnow.core.calibration;
+
+import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
+import com.google.common.primitives.ImmutableLongArray;
+import com.google.errorprone.annotations.CanIgnoreReturnValue;
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.TokenSequences;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.List;
+import java.util.Objects;
+import java.util.Random;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a model is calibrated on: equally long sequences of token ids, and where they came from.
+ *
+ * <p>From text: the documents are tokenised one by one without special tokens, concatenated, and
+ * cut into consecutive blocks of {@code length} tokens that do not overlap; the rest is dropped. Of
+ * these, a seeded sample of {@code sequences} blocks is drawn without replacement and put in file
+ * order. Where there are fewer blocks than wanted all are used, and {@link #description} says so.
+ *
+ * <p>From token ids, {@code [sequences, length]}: the same sample of rows, or the rows as they are,
+ * in file order, where the wanted number equals what is there or exceeds it.
+ *
+ * <p>The sample: the block numbers {@code 0, 1, …} shuffled by {@link Collections#shuffle(List,
+ * Random)} with {@code new Random(seed)}, the first {@code sequences} of them, sorted. The same
+ * input, options and seed give the same calibration everywhere.
+ *
+ * <p>Immutable and safe for use by several threads.
+ */
+public final class Calibration {
+  private final TokenSequences sequences;
+  private final long seed;
+  private final String description;
+  private final List<Part> parts;
+
+  private Calibration(TokenSequences sequences, long seed, String description) {
+    this(sequences, seed, description, List.of(new Part("calibration", sequences.count())));
+  }
+
+  private Calibration(TokenSequences sequences, long seed, String description, List<Part> parts) {
+    this.sequences = sequences;
+    this.seed = seed;
+    this.description = description;
+    this.parts = List.copyOf(parts);
+  }
+
+  /**
+   * Sequences that come from one source; those of the parts follow each other.
+   *
+   * @param name of the source
+   * @param sequences how many
+   */
+  public record Part(String name, int sequences) {}
+
+  /**
+   * A source of a mixed calibration, and what it weighs.
+   *
+   * @param name for reports
+   * @param calibration of which the first sequences are taken
+   * @param weight positive; the share of the source is its weight of the sum of all
+   */
+  public record Share(String name, Calibration calibration, double weight) {}
+
+  /**
+   * Returns a calibration on several sources, each with its share of the sequences, so that every
+   * method weighs them so: 0.7 and 0.3 of 100 sequences are the first 70 and the first 30. If a
+   * source has fewer than its share, all are fewer.
+   *
+   * @param sequences how many are wanted altogether, at least one for each source
+   * @throws InvalidInputException if there is no source, a weight is not positive, a source gets no
+   *     sequence, or sequences differ in length
+   */
+  public static Calibration mix(int sequences, List<Share> shares) {
+    if (shares.isEmpty()) {
+      throw new InvalidInputException("A mixed calibration needs at least one source");
+    }
+    double sum = 0;
+    int length = shares.get(0).calibration().sequences().length();
+    for (Share share : shares) {
+      if (!(share.weight() > 0) || Double.isInfinite(share.weight())) {
+        throw new InvalidInputException(
+            "The weight of '"
+                + share.name()
+                + "' is "
+                + share.weight()
+                + "; use a positive number");
+      }
+      if (share.calibration().sequences().length() != length) {
+        throw new InvalidInputException(
+            String.format(
+                "The sources have sequences of %d and %d tokens ('%s'); use the same length for all",
+                length, share.calibration().sequences().length(), share.name()));
+      }
+      sum += share.weight();
+    }
+    double scale = sequences / sum; // Sequences per weight.
+    for (Share share : shares) {
+      scale = Math.min(scale, share.calibration().sequences().count() / share.weight());
+    }
+    List<Part> parts = new ArrayList<>();
+    List<long[]> rows = new ArrayList<>();
+    for (Share share : shares) {
+      // A little more, since 0.3 * 10 / 1.0 may be just below 3.
+      int count = (int) Math.floor(share.weight() * scale + 1e-9);
+      if (count == 0) {
+        throw new InvalidInputException(
+            String.format(
+                "With weight %s '%s' gets none of %d sequences; use more sequences or a greater"
+                    + " weight",
+                share.weight(), share.name(), sequences));
+      }
+      for (int i = 0; i < count; i++) {
+        rows.add(share.calibration().sequences().sequence(i));
+      }
+      parts.add(new Part(share.name(), count));
+    }
+    StringBuilder description = new StringBuilder();
+    for (int i = 0; i < parts.size(); i++) {
+      description
+          .append(i == 0 ? "" : ", ")
+          .append(parts.get(i).sequences())
+          .append(" of ")
+          .append(parts.get(i).name());
+    }
+    return new Calibration(
+        TokenSequences.of(rows.toArray(long[][]::new)),
+        shares.get(0).calibration().seed(),
+        description + ", sequences of " + length + " tokens",
+        parts);
+  }
+
+  /**
+   * Returns a calibration on a file's text, with seed 0.
+   *
+   * @param tokenizer the model's tokenizer, which the caller closes
+   * @param file the text, as in {@link Builder#setSource}
+   * @param sequences how many sequences are wanted, at least 1
+   * @param length the number of tokens in each, at least 1
+   * @return the calibration
+   * @throws InvalidInputException as {@link Builder#build} does
+   */
+  public static Calibration ofText(TextTokenizer tokenizer, Path file, int sequences, int length) {
+    return builder()
+        .setSource(file)
+        .optTokenizer(tokenizer)
+        .optSequences(sequences)
+        .optLength(length)
+        .build();
+  }
+
+  /**
+   * Returns a calibration on a file's text, with seed 0, by a tokenizer that the host has already.
+   *
+   * @param tokenizer the model's tokenizer, which the caller closes; see {@link TextTokenizer#wrap}
+   * @param file the text, as in {@link Builder#setSource}
+   * @param sequences how many sequences are wanted, at least 1
+   * @param length the number of tokens in each, at least 1
+   * @return the calibration
+   * @throws InvalidInputException as {@link Builder#build} does
+   */
+  public static Calibration ofText(
+      HuggingFaceTokenizer tokenizer, Path file, int sequences, int length) {
+    return ofText(TextTokenizer.wrap(tokenizer), file, sequences, length);
+  }
+
+  /**
+   * Returns a calibration on the given token ids, all of them, in their order.
+   *
+   * @param ids the token ids, {@code [sequences, length]}; copied
+   * @return the calibration
+   * @throws InvalidInputException as {@link TokenSequences#of} does
+   */
+  public static Calibration ofTokens(long[][] ids) {
+    TokenSequences sequences = TokenSequences.of(ids);
+    return new Calibration(
+        sequences,
+        0,
+        sequences.count() + " sequences of " + sequences.length() + " tokens, as given");
+  }
+
+  /** Returns a builder, of which one of the {@code set} methods must be called. */
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /** Returns the token ids, {@code [sequences, length]}. */
+  public TokenSequences sequences() {
+    return sequences;
+  }
+
+  /** Returns the sources of the sequences, in order; one, unless the calibration is mixed. */
+  public List<Part> parts() {
+    return parts;
+  }
+
+  /** Returns what identifies the token ids: {@link TokenSequences#digest}. */
+  public String digest() {
+    return sequences.digest();
+  }
+
+  /** Returns the seed that the sample is drawn with, also where there was nothing to draw. */
+  public long seed() {
+    return seed;
+  }
+
+  /**
+   * Returns in a line what was chosen of what was there, for reports: {@code 57 blocks of 256
+   * tokens: all there are, 128 were wanted}.
+   */
+  public String description() {
+    return description;
+  }
+
+  /**
+   * Checks that a model can read these tokens.
+   *
+   * @param vocabularySize the number of entries in the model's embedding
+   * @param maxPositions the length of the longest sequence that the model can read
+   * @throws InvalidInputException if an id lies outside the vocabulary, or if the sequences are
+   *     longer than the model's positions
+   */
+  public void checkFits(int vocabularySize, int maxPositions) {
+    checkPositions(sequences.length(), maxPositions);
+    if (sequences.maxId() < vocabularySize) {
+      return;
+    }
+    for (int i = 0; i < sequences.count(); i++) {
+      long[] ids = sequences.sequence(i);
+      for (int position = 0; position < ids.length; position++) {
+        if (ids[position] >= vocabularySize) {
+          throw new InvalidInputException(
+              "Token id "
+                  + ids[position]
+                  + " in sequence "
+                  + i
+                  + " at position "
+                  + position
+                  + " (both from 0) is outside the model's vocabulary of "
+                  + vocabularySize
+                  + " entries. Was it made with another model's tokenizer?");
+        }
+      }
+    }
+  }
+
+  @Override
+  public String toString() {
+    return "Calibration[" + description + "]";
+  }
+
+  private static void checkPositions(int length, int maxPositions) {
+    if (length > maxPositions) {
+      throw new InvalidInputException(
+          "Sequences of "
+              + length
+              + " tokens are longer than the model's "
+              + maxPositions
+              + " positions; use a length of at most "
+              + maxPositions
+              + ".");
+    }
+  }
+
+  /**
+   * Builds a {@link Calibration}: exactly one of {@link #setSource}, {@link #setText} and {@link
+   * #setDocuments}, and what else differs from its default. Not for use by several threads.
+   */
+  public static final class Builder {
+    private static final int DEFAULT_SEQUENCES = 128;
+    private static final int DEFAULT_LENGTH = 2048;
+
+    private @Nullable Path source;
+    private @Nullable String text;
+    private @Nullable List<String> documents;
+    private @Nullable TextTokenizer tokenizer;
+    private String textField = "text";
+    private String tensor = "input_ids";
+    private int sequences = DEFAULT_SEQUENCES;
+    private @Nullable Integer length;
+    private @Nullable Integer maxPositions;
+    private long seed;
+
+    private Builder() {}
+
+    /**
+     * Sets the file to read. Its name says how: {@code .safetensors} is token ids, {@code
+     * [sequences, length]}; {@code .jsonl} is one JSON object a line, each with a document in its
+     * text field, blank lines aside; any other is one document of UTF-8 text, of at most 64 MiB.
+     * All of the text is tokenised, whatever is used of it then: a second or two a megabyte.
+     */
+    @CanIgnoreReturnValue
+    public Builder setSource(Path source) {
+      this.source = source;
+      return this;
+    }
+
+    /** Sets the text itself: one document. */
+    @CanIgnoreReturnValue
+    public Builder setText(String text) {
+      this.text = text;
+      return this;
+    }
+
+    /** Sets the documents themselves; the list is copied. */
+    @CanIgnoreReturnValue
+    public Builder setDocuments(List<String> documents) {
+      this.documents = List.copyOf(documents);
+      return this;
+    }
+
+    /** Sets the model's tokenizer, which text needs and token ids do not. The caller closes it. */
+    @CanIgnoreReturnValue
+    public Builder optTokenizer(TextTokenizer tokenizer) {
+      this.tokenizer = tokenizer;
+      return this;
+    }
+
+    /** Sets the field that holds the text in a {@code .jsonl} file; by default {@code text}. */
+    @CanIgnoreReturnValue
+    public Builder optTextField(String textField) {
+      this.textField = textField;
+      return this;
+    }
+
+    /** Sets the tensor to read in a {@code .safetensors} file; by default {@code input_ids}. */
+    @CanIgnoreReturnValue
+    public Builder optTensor(String tensor) {
+      this.tensor = tensor;
+      return this;
+    }
+
+    /** Sets how many sequences are wanted, at least 1; by default 128. */
+    @CanIgnoreReturnValue
+    public Builder optSequences(int sequences) {
+      this.sequences = sequences;
+      return this;
+    }
+
+    /**
+     * Sets the number of tokens in each sequence, at least 1. By default text is cut into blocks of
+     * 2048 or the model's positions, whichever is less, and token ids keep the length they have.
+     * Longer rows of token ids are cut to their first {@code length} tokens.
+     */
+    @CanIgnoreReturnValue
+    public Builder optLength(int length) {
+      this.length = length;
+      return this;
+    }
+
+    /** Sets the length of the longest sequence that the model can read; by default unlimited. */
+    @CanIgnoreReturnValue
+    public Builder optMaxPositions(int maxPositions) {
+      this.maxPositions = maxPositions;
+      return this;
+    }
+
+    /** Sets the seed that the sample is drawn with; by default 0. */
+    @CanIgnoreReturnValue
+    public Builder optSeed(long seed) {
+      this.seed = seed;
+      return this;
+    }
+
+    /**
+     * Reads the source and returns the calibration.
+     *
+     * @return the calibration
+     * @throws InvalidInputException if there is not exactly one source, or it cannot be read as
+     *     what its name says; if text comes without a tokenizer, or is too short for one sequence;
+     *     if rows of token ids are shorter than the length asked for; if the sequences are longer
+     *     than the model's positions; if a number asked for is less than 1
+     */
+    public Calibration build() {
+      requireOneSource();
+      requirePositive("number of sequences", sequences);
+      requirePositive("length", length);
+      requirePositive("number of the model's positions", maxPositions);
+      if (length != null && maxPositions != null) {
+        checkPositions(length, maxPositions);
+      }
+      if (source != null && CalibrationFiles.Kind.of(source) == CalibrationFiles.Kind.TOKEN_IDS) {
+        return ofRows(CalibrationFiles.readTokenIds(source, tensor), source);
+      }
+      return ofBlocks();
+    }
+
+    private Calibration ofBlocks() {
+      ImmutableLongArray ids = tokenize();
+      int blockLength = length != null ? length : DEFAULT_LENGTH;
+      if (length == null && maxPositions != null) {
+        blockLength = Math.min(blockLength, maxPositions);
+      }
+      int blocks = ids.length() / blockLength;
+      if (blocks == 0) {
+        throw new InvalidInputException(
+            "The text has "
+                + ids.length()
+                + " tokens, fewer than one sequence of "
+                + blockLength
+                + ". Use a shorter length (--length) or more text.");
+      }
+      int[] chosen = sample(blocks);
+      long[][] rows = new long[chosen.length][];
+      for (int i = 0; i < chosen.length; i++) {
+        int start = chosen[i] * blockLength;
+        rows[i] = ids.subArray(start, start + blockLength).toArray();
+      }
+      return new Calibration(
+          TokenSequences.of(rows), seed, describe("blocks", blocks, blockLength, ""));
+    }
+
+    private Calibration ofRows(long[][] ids, Path origin) {
+      TokenSequences all = TokenSequences.of(ids);
+      int rowLength = length != null ? length : all.length();
+      if (rowLength > all.length()) {
+        throw new InvalidInputException(
+            "The token ids in "
+                + origin
+                + " are sequences of "
+                + all.length()
+                + " tokens, shorter than the length of "
+                + rowLength
+                + " asked for; use a length (--length) of at most "
+                + all.length()
+                + ".");
+      }
+      if (maxPositions != null) {
+        checkPositions(rowLength, maxPositions);
+      }
+      int[] chosen = sample(all.count());
+      long[][] rows = new long[chosen.length][];
+      for (int i = 0; i < chosen.length; i++) {
+        rows[i] = Arrays.copyOf(all.sequence(chosen[i]), rowLength);
+      }
+      String cut = rowLength < all.length() ? ", the first of " + all.length() + " in each" : "";
+      return new Calibration(
+          TokenSequences.of(rows), seed, describe("sequences", all.count(), rowLength, cut));
+    }
+
+    private ImmutableLongArray tokenize() {
+      if (tokenizer == null) {
+        throw new InvalidInputException(
+            "Text needs the model's tokenizer: give optTokenizer, for example"
+                + " TextTokenizer.open(folder), whose folder holds a tokenizer.json. Token ids in"
+                + " a .safetensors file (tensor input_ids, [sequences, length]) work without one.");
+      }
+      TextTokenizer encoder = tokenizer;
+      ImmutableLongArray.Builder ids = ImmutableLongArray.builder();
+      Consumer<String> add = document -> ids.addAll(Arrays.stream(encoder.encode(document)));
+      String origin;
+      if (documents != null) {
+        origin = "The list of documents";
+        documents.forEach(add);
+      } else if (text != null) {
+        origin = "The text";
+        add.accept(text);
+      } else {
+        Path file = Objects.requireNonNull(source);
+        origin = file.toString();
+        if (CalibrationFiles.Kind.of(file) == CalibrationFiles.Kind.JSON_LINES) {
+          CalibrationFiles.readJsonLines(file, textField, add);
+        } else {
+          add.accept(CalibrationFiles.readText(file));
+        }
+      }
+      ImmutableLongArray all = ids.build();
+      if (all.isEmpty()) {
+        throw new InvalidInputException(
+            origin + " is empty: it has no tokens. A calibration needs text.");
+      }
+      return all;
+    }
+
+    /** Returns the numbers of the blocks to use, ascending. */
+    private int[] sample(int available) {
+      List<Integer> numbers = new ArrayList<>(available);
+      for (int i = 0; i < available; i++) {
+        numbers.add(i);
+      }
+      if (sequences < available) {
+        Collections.shuffle(numbers, new Random(seed));
+        numbers = numbers.subList(0, sequences);
+        Collections.sort(numbers);
+      }
+      return numbers.stream().mapToInt(Integer::intValue).toArray();
+    }
+
+    private String describe(String what, int available, int tokens, String cut) {
+      String of = what + " of " + tokens + " tokens" + cut;
+      if (sequences < available) {
+        return sequences + " of " + available + " " + of + ", sampled with seed " + seed;
+      }
+      String all = available + " " + of + ": all there are";
+      return sequences == available ? all : all + ", " + sequences + " were wanted";
+    }
+
+    private void requireOneSource() {
+      List<String> given = new ArrayList<>();
+      if (source != null) {
+        given.add("setSource");
+      }
+      if (text != null) {
+        given.add("setText");
+      }
+      if (documents != null) {
+        given.add("setDocuments");
+      }
+      if (given.size() != 1) {
+        throw new InvalidInputException(
+            "A calibration has one source: setSource, setText or setDocuments; called were "
+                + (given.isEmpty() ? "none" : String.join(" and ", given))
+                + ".");
+      }
+    }
+
+    private static void requirePositive(String what, @Nullable Integer value) {
+      if (value != null && value < 1) {
+        throw new InvalidInputException("The " + what + " must be at least 1, not " + value + ".");
+      }
+    }
+  }
+}

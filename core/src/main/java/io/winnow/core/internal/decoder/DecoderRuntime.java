@@ -1,0 +1,193 @@
+package io.winnow.core.internal.decoder;
+
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.DataType;
+import ai.djl.training.ParameterStore;
+import io.winnow.core.ForwardObserver;
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.RouterHooks;
+import io.winnow.core.internal.form.AttentionConfig;
+import io.winnow.core.internal.form.DecoderConfig;
+import io.winnow.core.internal.kernel.AttentionContext;
+import io.winnow.core.internal.kernel.FusedKernel;
+import io.winnow.core.internal.kernel.Kernel;
+import io.winnow.core.internal.kernel.KeyValueCache;
+import io.winnow.core.internal.kernel.ReferenceKernel;
+import io.winnow.core.internal.kernel.RotaryTable;
+import io.winnow.core.internal.kernel.SingleTokenKernel;
+import java.util.Collection;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/** What all blocks of one decoder share: dimensions, kernels, rotary frequencies. */
+public final class DecoderRuntime {
+  private final DecoderConfig config;
+  private final Collection<AttentionConfig> attention;
+  private final DataType type;
+  private final @Nullable String whyNotTrainable;
+  private final boolean singleExperts;
+  private final NDManager manager;
+  private final FusedKernel fused;
+  private final Kernel training;
+  private final Kernel inference;
+  private final @Nullable Kernel singleToken;
+  private final RotaryTable rotary;
+  private final RouterHooks hooks = new RouterHooks();
+  private volatile boolean trained;
+
+  /**
+   * Creates it.
+   *
+   * @param useFused whether inference runs in the fused kernel
+   * @param small whether the steps of a single token run in Java then, where the form allows it
+   * @param whyNotTrainable what training is refused with; null if weights can be trained
+   * @param singleExperts whether each expert has tensors of its own in the checkpoint
+   */
+  DecoderRuntime(
+      DecoderConfig config,
+      DataType type,
+      NDManager manager,
+      FusedKernel fused,
+      boolean useFused,
+      boolean small,
+      @Nullable String whyNotTrainable,
+      boolean singleExperts) {
+    this.config = config;
+    this.whyNotTrainable = whyNotTrainable;
+    this.singleExperts = singleExperts;
+    this.type = type;
+    this.manager = manager;
+    this.fused = fused;
+    training = new ReferenceKernel(config.kernel());
+    inference = useFused ? fused : training;
+    attention = config.attentionForms();
+    rotary = new RotaryTable(manager, config.rotary());
+    singleToken =
+        small && useFused && SingleTokenKernel.supports(manager.getDevice(), type, config.kernel())
+            ? new SingleTokenKernel(fused, config.kernel())
+            : null;
+  }
+
+  DecoderConfig config() {
+    return config;
+  }
+
+  public DataType type() {
+    return type;
+  }
+
+  /** Returns whether each expert has tensors of its own in the checkpoint. */
+  boolean isSingleExperts() {
+    return singleExperts;
+  }
+
+  /** Returns whether weights are DJL parameters. */
+  boolean isTrainable() {
+    return type == DataType.FLOAT32 && whyNotTrainable == null;
+  }
+
+  /**
+   * Checks whether weights of the family are trained.
+   *
+   * @throws InvalidInputException if not, saying why
+   */
+  public void checkTrainable() {
+    if (whyNotTrainable != null) {
+      throw new InvalidInputException(whyNotTrainable);
+    }
+  }
+
+  RouterHooks hooks() {
+    return hooks;
+  }
+
+  /** Returns the model's manager, which owns the weights. */
+  public NDManager manager() {
+    return manager;
+  }
+
+  public FusedKernel fusedKernel() {
+    return fused;
+  }
+
+  Kernel inferenceKernel() {
+    return inference;
+  }
+
+  /**
+   * Returns what computes a pass.
+   *
+   * @param parameters the weights to train with, or null for inference
+   * @throws InvalidInputException if weights of the family are not trained
+   */
+  Kernel kernel(@Nullable ParameterStore parameters) {
+    if (parameters == null) {
+      return inference;
+    }
+    checkTrainable();
+    trained = true;
+    return training;
+  }
+
+  /** Notes that weights change from now on. */
+  void weightsChange() {
+    trained = true;
+  }
+
+  /** Returns whether weights may differ from the checkpoint's. */
+  boolean isTrained() {
+    return trained;
+  }
+
+  /**
+   * Returns what computes the steps of a single token where all layers are plain, or null if {@link
+   * #inferenceKernel} does.
+   */
+  @Nullable Kernel singleTokenKernel() {
+    return singleToken;
+  }
+
+  /**
+   * Begins a forward pass of new tokens.
+   *
+   * @param parameters the weights to train with, or null for inference
+   * @param kernel what computes
+   */
+  ForwardPass newPass(
+      NDManager scratch,
+      @Nullable ParameterStore parameters,
+      Kernel kernel,
+      int tokens,
+      long[] padding,
+      @Nullable KeyValueCache cache,
+      @Nullable ForwardObserver observer) {
+    AttentionContext context =
+        kernel.prepare(
+            scratch,
+            attention,
+            rotary,
+            config.temperature(),
+            tokens,
+            cache == null ? 0 : cache.length(),
+            padding,
+            cache == null ? 0 : cache.paddingStart());
+    return new ForwardPass(
+        scratch,
+        kernel,
+        parameters,
+        context,
+        cache,
+        cache == null ? null : cache.idle(tokens),
+        observer,
+        null);
+  }
+
+  /** Begins a forward pass that can be differentiated by the matrices of merges. */
+  ForwardPass newPass(
+      NDManager scratch, Map<Integer, TrainedMerge> merges, int sequences, int tokens) {
+    AttentionContext context =
+        training.prepare(
+            scratch, attention, rotary, config.temperature(), tokens, 0, new long[sequences], 0);
+    return new ForwardPass(scratch, training, null, context, null, null, null, merges);
+  }
+}

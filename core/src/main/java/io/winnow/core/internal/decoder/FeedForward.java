@@ -1,0 +1,34 @@
+package io.winnow.core.internal.decoder;
+
+import io.winnow.core.internal.kernel.Residual;
+import io.winnow.core.internal.kernel.RoutedResidual;
+import io.winnow.core.internal.kernel.array.DeviceTensor;
+import org.jspecify.annotations.Nullable;
+
+/** What follows the attention in a decoder layer, behind its norm and added to the residual. */
+abstract class FeedForward extends DecoderBlock {
+  FeedForward(DecoderRuntime runtime) {
+    super(runtime);
+  }
+
+  /** Returns whether its experts are three matrices each, without biases. */
+  abstract boolean isPlain();
+
+  /** Returns the norm's weight. */
+  abstract DeviceTensor norm(ForwardPass pass);
+
+  /** Returns the gate, with a row for every logit that {@link #mix} needs. */
+  abstract DeviceTensor gate(ForwardPass pass);
+
+  /**
+   * Adds experts' outputs, now or together with what follows; null if the pass's observer ended it.
+   */
+  abstract @Nullable Residual mix(ForwardPass pass, RoutedResidual routed);
+
+  @Override
+  @Nullable DeviceTensor apply(ForwardPass pass, DeviceTensor hidden) {
+    Residual output =
+        mix(pass, pass.kernel().route(pass.manager(), hidden, norm(pass), gate(pass)));
+    return output == null ? null : pass.kernel().settle(pass.manager(), output);
+  }
+}

@@ -1,0 +1,256 @@
+package io.winnow.core.internal.decoder;
+
+import ai.djl.Device;
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.DataType;
+import ai.djl.ndarray.types.Shape;
+import io.winnow.core.ForwardObserver;
+import io.winnow.core.LayerwiseModel;
+import io.winnow.core.MoeLayerView;
+import io.winnow.core.Provenance;
+import io.winnow.core.TokenSequences;
+import io.winnow.core.internal.checkpoint.Checkpoint;
+import io.winnow.core.internal.checkpoint.CheckpointDraft;
+import io.winnow.core.internal.environment.Telemetry;
+import io.winnow.core.internal.kernel.Kernel;
+import io.winnow.core.internal.kernel.Residual;
+import io.winnow.core.internal.kernel.array.DeviceTensor;
+import io.winnow.core.internal.layout.CheckpointLayout;
+import io.winnow.core.internal.layout.CheckpointSlicer;
+import io.winnow.core.internal.safetensors.TensorInfo;
+import java.nio.file.Path;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.function.Consumer;
+import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The decoder with one layer in memory. Routed experts stay in their files, as they are stored;
+ * everything else is small, and converted to float32.
+ */
+public final class LayerwiseDecoder implements LayerwiseModel {
+  private final CheckpointLayout layout;
+  private final DataType stored;
+  private final Consumer<String> listener;
+
+  /**
+   * Creates it.
+   *
+   * @param stored the type of the experts in the checkpoint
+   * @param listener is told the name of every tensor that is read to compute with, each time
+   */
+  public LayerwiseDecoder(CheckpointLayout layout, DataType stored, Consumer<String> listener) {
+    this.layout = layout;
+    this.stored = stored;
+    this.listener = listener;
+  }
+
+  @Override
+  public List<MoeLayer> moeLayers() {
+    return layout.config().sparseLayers().stream()
+        .map(layer -> new MoeLayer(layer, layout.experts(layer), layout.routing(layer, null)))
+        .toList();
+  }
+
+  @Override
+  public int hiddenSize() {
+    return layout.config().hiddenSize();
+  }
+
+  @Override
+  public int intermediateSize() {
+    return layout.config().intermediateSize();
+  }
+
+  @Override
+  public int vocabularySize() {
+    return layout.config().vocabularySize();
+  }
+
+  @Override
+  public int maxPositions() {
+    return layout.config().maxPositions();
+  }
+
+  @Override
+  public String sourceDigest() {
+    return layout.checkpoint().digest();
+  }
+
+  @Override
+  public long layerBytes(int layer) {
+    return layout.layerTensors(layer).stream().mapToLong(TensorInfo::length).sum();
+  }
+
+  @Override
+  public void readAhead(int layer) {
+    Checkpoint.readAhead(layout.layerTensors(layer));
+  }
+
+  @Override
+  public Embedding openEmbedding(Device device) {
+    Opened opened = new Opened(device);
+    try {
+      DeviceTensor table = opened.reader.readEmbedding(stored, listener);
+      return new Embedding() {
+        @Override
+        public NDArray embed(NDManager manager, TokenSequences sequences) {
+          try (NDManager scratch = opened.manager.newSubManager()) {
+            NDArray ids =
+                scratch.create(
+                    sequences.flatten(0, sequences.count()),
+                    new Shape(sequences.count(), sequences.length()));
+            Kernel kernel = opened.reader.runtime().inferenceKernel();
+            NDArray hidden = kernel.settle(scratch, kernel.embed(scratch, table, ids)).array();
+            hidden.attach(manager);
+            return hidden;
+          }
+        }
+
+        @Override
+        public void close() {
+          opened.manager.close();
+        }
+      };
+    } catch (RuntimeException e) {
+      opened.manager.close();
+      throw e;
+    }
+  }
+
+  @Override
+  public Layer openLayer(int layer, Device device) {
+    Opened opened = new Opened(device);
+    try {
+      return new OpenLayer(opened, opened.reader.readLayer(layer, stored, listener));
+    } catch (RuntimeException e) {
+      opened.manager.close();
+      throw e;
+    }
+  }
+
+  /** A reader, and the manager that owns all that it reads. */
+  private final class Opened {
+    private final NDManager manager;
+    private final DecoderReader reader;
+
+    Opened(Device device) {
+      Telemetry.off();
+      manager = NDManager.newBaseManager(device, "PyTorch");
+      reader =
+          new DecoderReader(
+              layout, manager, DataType.FLOAT32, true, false, "A layer on its own is not trained");
+    }
+  }
+
+  private record OpenLayer(Opened opened, DecoderLayer layer) implements Layer {
+    @Override
+    public NDManager manager() {
+      return opened.manager;
+    }
+
+    @Override
+    public Optional<MoeLayerView> moe() {
+      return layer.feedForward() instanceof SparseMoe moe ? Optional.of(moe) : Optional.empty();
+    }
+
+    @Override
+    public @Nullable NDArray forward(NDArray hidden, int sequences, ForwardObserver observer) {
+      int tokens = (int) hidden.getShape().get(0) / sequences;
+      try (NDManager scratch = opened.manager.newSubManager();
+          Residual input = new Residual(DeviceTensor.borrowing(hidden))) {
+        DecoderRuntime runtime = opened.reader.runtime();
+        ForwardPass pass =
+            runtime.newPass(
+                scratch,
+                null,
+                runtime.inferenceKernel(),
+                tokens,
+                new long[sequences],
+                null,
+                observer);
+        Residual output = layer.step(pass, input);
+        if (output == null) {
+          return null;
+        }
+        NDArray result = pass.kernel().settle(scratch, output).array();
+        result.attach(hidden.getManager());
+        return result;
+      }
+    }
+
+    @Override
+    public void close() {
+      opened.manager.close();
+    }
+  }
+
+  @Override
+  public Output output(Path draftFolder, int retained, Path target) {
+    return new DraftedOutput(new CheckpointDraft(draftFolder), retained, target);
+  }
+
+  /** The layers that are decided, and stand-ins for those that are not. */
+  private final class DraftedOutput implements Output {
+    private final CheckpointDraft draft;
+    private final Path target;
+    private final Map<Integer, List<Integer>> retained = new TreeMap<>();
+
+    DraftedOutput(CheckpointDraft draft, int count, Path target) {
+      this.draft = draft;
+      this.target = target;
+      for (int layer : layout.config().sparseLayers()) {
+        int groups = layout.routing(layer, null).groups();
+        int groupSize = layout.experts(layer) / groups;
+        retained.put(
+            layer,
+            IntStream.range(0, layout.experts(layer))
+                .filter(expert -> expert % groupSize < count / groups)
+                .boxed()
+                .toList());
+      }
+    }
+
+    private CheckpointSlicer slicer() {
+      return new CheckpointSlicer(layout, retained);
+    }
+
+    @Override
+    public long check() {
+      return slicer().writer(target, null).optDraft(draft).check();
+    }
+
+    @Override
+    public void write(int layer, List<Integer> experts) {
+      Set<String> names = decide(layer, experts);
+      draft.write(slicer().tensors(), tensor -> names.contains(tensor.name()));
+    }
+
+    @Override
+    public void recall(int layer, List<Integer> experts) {
+      Set<String> names = decide(layer, experts);
+      draft.recall(slicer().tensors(), tensor -> names.contains(tensor.name()));
+    }
+
+    /** Notes a decision, and returns the layer's tensors. */
+    private Set<String> decide(int layer, List<Integer> experts) {
+      if (!experts.isEmpty()) {
+        retained.put(layer, experts);
+      }
+      Set<String> names = new HashSet<>();
+      layout.layerTensors(layer).forEach(info -> names.add(info.name()));
+      return names;
+    }
+
+    @Override
+    public void complete(Provenance provenance) {
+      slicer().writer(target, provenance).optDraft(draft).write();
+    }
+  }
+}

@@ -1,0 +1,572 @@
+package io.winnow.core.internal.decoder;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.Shape;
+import com.google.common.primitives.Floats;
+import com.google.common.primitives.Ints;
+import io.winnow.core.ExpertMerge;
+import io.winnow.core.ForwardObserver;
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.MergeableMoeLayer;
+import io.winnow.core.Routing;
+import io.winnow.core.RoutingDecision;
+import io.winnow.core.internal.kernel.ExpertMix;
+import io.winnow.core.internal.kernel.ExpertWeights;
+import io.winnow.core.internal.kernel.Kernel;
+import io.winnow.core.internal.kernel.Residual;
+import io.winnow.core.internal.kernel.RoutedResidual;
+import io.winnow.core.internal.kernel.array.DeviceTensor;
+import io.winnow.core.internal.kernel.array.TensorList;
+import io.winnow.core.routing.MappedRouting;
+import io.winnow.core.routing.RetainedExperts;
+import io.winnow.core.routing.SoftmaxRouting;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
+
+/** A sparse mixture of experts, behind its norm and added to the residual. */
+public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
+  private final int layer;
+  private final String gateName;
+  private final Weight norm;
+  private final @Nullable Shared shared;
+  private Routing routing;
+  private Weight gate;
+  private float @Nullable [] routerBias;
+  private DeviceTensor fullGate;
+  private List<Expert> experts;
+  private ExpertWeights weights;
+  private List<Integer> stored;
+  private @Nullable MappedRouting mapping;
+  private MergedExperts merged;
+
+  /**
+   * Creates the block.
+   *
+   * @param router what scores the experts
+   * @param shared the experts that every token takes, or null
+   * @param stored the numbers that the experts have in the checkpoint
+   */
+  SparseMoe(
+      DecoderRuntime runtime,
+      int layer,
+      Weight norm,
+      Router router,
+      List<Expert> experts,
+      @Nullable Shared shared,
+      List<Integer> stored) {
+    super(runtime);
+    this.layer = layer;
+    this.norm = norm;
+    this.shared = shared;
+    routing = router.routing();
+    gateName = router.gateName();
+    gate = router.gate();
+    routerBias = router.bias();
+    mapping = router.mapping();
+    this.experts = List.copyOf(experts);
+    this.stored = List.copyOf(stored);
+    fullGate = fullGate();
+    weights = inferenceWeights(withShared());
+    merged = new MergedExperts(runtime, this.experts);
+    registerAll();
+  }
+
+  /**
+   * What scores the experts.
+   *
+   * @param bias added to the gate's logits, or null
+   * @param mapping what makes the experts' scores of the gate's, or null where each expert has a
+   *     row of the gate
+   */
+  record Router(
+      Routing routing,
+      String gateName,
+      Weight gate,
+      float @Nullable [] bias,
+      @Nullable MappedRouting mapping) {}
+
+  /**
+   * The experts that every token takes, as one.
+   *
+   * @param gate {@code [1, d]}, of whose logit the sigmoid is the weight; null for 1
+   */
+  record Shared(Expert expert, @Nullable DeviceTensor gate) {}
+
+  /**
+   * The three weights of an expert: gate and up {@code [m, d]}, down {@code [d, m]}; or others that
+   * {@link ExpertWeights} describes.
+   */
+  public record Expert(Weight gate, Weight up, Weight down) implements AutoCloseable {
+    List<Weight> weights() {
+      return List.of(gate, up, down);
+    }
+
+    @Override
+    public void close() {
+      weights().forEach(Weight::close);
+    }
+  }
+
+  private void registerAll() {
+    parameters.clear();
+    register(norm);
+    register(gate);
+    for (Expert expert : experts) {
+      expert.weights().forEach(this::register);
+    }
+  }
+
+  private List<Expert> withShared() {
+    if (shared == null) {
+      return experts;
+    }
+    List<Expert> all = new ArrayList<>(experts);
+    all.add(shared.expert());
+    return all;
+  }
+
+  /** Returns the gate's rows, and behind them that of the shared expert if it has one. */
+  private DeviceTensor fullGate() {
+    if (shared == null || shared.gate() == null) {
+      return gate.tensor();
+    }
+    NDArray rows = gate.tensor().array().concat(shared.gate().array(), 0);
+    rows.attach(runtime().manager());
+    return DeviceTensor.owning(rows);
+  }
+
+  static ExpertWeights inferenceWeights(List<Expert> experts) {
+    return expertWeights(experts, Weight::tensor);
+  }
+
+  private static ExpertWeights expertWeights(
+      List<Expert> experts, Function<Weight, DeviceTensor> tensor) {
+    return new ExpertWeights(
+        new TensorList(experts.stream().map(Expert::gate).map(tensor).toList()),
+        new TensorList(experts.stream().map(Expert::up).map(tensor).toList()),
+        new TensorList(experts.stream().map(Expert::down).map(tensor).toList()));
+  }
+
+  @Override
+  boolean isPlain() {
+    return weights.isPlain();
+  }
+
+  @Override
+  DeviceTensor norm(ForwardPass pass) {
+    return pass.weight(norm);
+  }
+
+  @Override
+  DeviceTensor gate(ForwardPass pass) {
+    return pass.parameters() == null ? fullGate : pass.weight(gate);
+  }
+
+  @Override
+  @Nullable Residual mix(ForwardPass pass, RoutedResidual routed) {
+    Kernel kernel = pass.kernel();
+    ForwardObserver observer = pass.observer();
+    if (observer != null && !observer.onInput(this, routed.wideInput())) {
+      return null;
+    }
+    float[] ofGate = routed.logitValues();
+    NDArray computed = observer == null ? null : observer.routedOutput(this, routed.wideInput());
+    if (computed != null) {
+      return new Residual(add(pass, routed, sharedWeights(ofGate), computed));
+    }
+    float[] sharedWeights = sharedWeights(ofGate);
+    float[] logits = ownLogits(biased(routedColumns(ofGate)));
+    Routing active = ownRouting();
+    ExpertWeights activeWeights = weights;
+    TrainedMerge trained = pass.merges() == null ? null : pass.merges().get(layer);
+    MergedExperts.Applied applied = applied(pass);
+    if (trained != null) {
+      logits = trained.routing().mappedLogits(logits, numExperts());
+      active = trained.routing().merged();
+      activeWeights = trained.weights();
+    } else if (applied != null) {
+      logits = applied.routing().mappedLogits(logits, numExperts());
+      active = applied.routing().merged();
+      activeWeights = applied.weights();
+    }
+    int available = activeWeights.gate().size() - (shared == null ? 0 : 1);
+    RoutingDecision decision = active.route(logits, available);
+    if (pass.idle() != null) {
+      decision = decision.without(pass.idle());
+    }
+    if (observer != null) {
+      RoutingDecision observed = observer.onRouting(this, logits, decision);
+      decision = checked(observed, decision.tokens(), available);
+    }
+    if (runtime().hooks().isActive()) {
+      RoutingDecision hooked = runtime().hooks().apply(this, logits, decision);
+      decision = checked(hooked, decision.tokens(), available);
+    }
+    if (trained != null && trained.routerMapping() != null) {
+      NDArray mapped =
+          trained.routing().mappedLogits(ownLogits(routed.logits()), trained.routerMapping());
+      return new Residual(
+          kernel.mix(
+              pass.manager(),
+              routed,
+              new ExpertMix(decision, activeWeights, null, null),
+              trained.routing().merged().weights(mapped, selected(pass.manager(), decision))));
+    }
+    if (pass.parameters() == null) {
+      float[] inputs =
+          active.scalesInputs() ? inputFactors(active, logits, available, decision) : null;
+      return kernel.mixLater(
+          pass.manager(), routed, new ExpertMix(decision, activeWeights, sharedWeights, inputs));
+    }
+    NDArray factors =
+        mergeableRouting().weights(ownLogits(routed.logits()), selected(pass.manager(), decision));
+    return new Residual(
+        kernel.mix(
+            pass.manager(),
+            routed,
+            new ExpertMix(decision, expertWeights(experts, pass::weight), null, null),
+            factors));
+  }
+
+  /** Adds the shared experts, and what somebody else computed of the routed ones. */
+  private DeviceTensor add(
+      ForwardPass pass, RoutedResidual routed, float @Nullable [] sharedWeights, NDArray computed) {
+    NDManager manager = pass.manager();
+    try (NDManager scratch = manager.newSubManager()) {
+      computed.attach(scratch);
+      NDArray factored = computed.mul(runtime().config().kernel().residualFactor());
+      NDArray sum;
+      if (shared == null) {
+        try (routed) {
+          sum = factored.add(routed.hidden().array());
+        }
+      } else {
+        try (ExpertWeights only = inferenceWeights(List.of(shared.expert()));
+            Residual rest =
+                pass.kernel()
+                    .mixLater(manager, routed, new ExpertMix(null, only, sharedWeights, null));
+            DeviceTensor settled = pass.kernel().settle(manager, rest)) {
+          sum = factored.add(settled.array());
+        }
+      }
+      sum.attach(manager);
+      return DeviceTensor.owning(sum);
+    }
+  }
+
+  private int gateRows() {
+    return mapping == null ? experts.size() : mapping.numExperts();
+  }
+
+  /** Returns the logits of the routed experts, without the last column of a shared one. */
+  private float[] routedColumns(float[] ofGate) {
+    if (shared == null || shared.gate() == null) {
+      return ofGate;
+    }
+    int rows = gateRows();
+    int tokens = ofGate.length / (rows + 1);
+    float[] columns = new float[tokens * rows];
+    for (int token = 0; token < tokens; token++) {
+      System.arraycopy(ofGate, token * (rows + 1), columns, token * rows, rows);
+    }
+    return columns;
+  }
+
+  private float @Nullable [] sharedWeights(float[] ofGate) {
+    if (shared == null) {
+      return null;
+    }
+    int rows = gateRows();
+    boolean gated = shared.gate() != null;
+    float[] factors = new float[ofGate.length / (gated ? rows + 1 : rows)];
+    for (int token = 0; token < factors.length; token++) {
+      factors[token] =
+          gated ? (float) (1 / (1 + Math.exp(-(double) ofGate[token * (rows + 1) + rows]))) : 1;
+    }
+    return factors;
+  }
+
+  private float[] biased(float[] logits) {
+    if (routerBias != null) {
+      for (int i = 0; i < logits.length; i++) {
+        logits[i] += routerBias[i % routerBias.length];
+      }
+    }
+    return logits;
+  }
+
+  private static float[] inputFactors(
+      Routing routing, float[] logits, int numExperts, RoutingDecision decision) {
+    float[] scores = routing.scores(logits, numExperts);
+    float[] factors = new float[decision.tokens() * decision.topK()];
+    for (int i = 0; i < factors.length; i++) {
+      int token = i / decision.topK();
+      int expert = decision.expert(token, i % decision.topK());
+      factors[i] = expert == RoutingDecision.NONE ? 1 : scores[token * numExperts + expert];
+    }
+    return factors;
+  }
+
+  /** Returns the merge to follow in a pass. */
+  private MergedExperts.@Nullable Applied applied(ForwardPass pass) {
+    if (pass.merges() != null) {
+      return null;
+    }
+    if (pass.parameters() != null) {
+      if (merged.applied() != null) {
+        throw new InvalidInputException(
+            "Layer "
+                + layer
+                + " runs with merged experts, which are not trained; call undoMerge() first, or train"
+                + " the merge with MergeTraining");
+      }
+      forgetMerges();
+    }
+    return merged.applied();
+  }
+
+  /** Frees merged experts that are not applied, since their weights are about to change. */
+  void forgetMerges() {
+    merged.close();
+  }
+
+  /** Returns the gate's name in the checkpoint. */
+  public String gateName() {
+    return gateName;
+  }
+
+  /** Returns the routing without a merge. */
+  private Routing ownRouting() {
+    return mapping == null ? routing : mapping.merged();
+  }
+
+  /**
+   * Returns the routing without a merge, of which a merge makes another.
+   *
+   * @throws InvalidInputException if experts of this family are not merged
+   */
+  public SoftmaxRouting mergeableRouting() {
+    if (ownRouting() instanceof SoftmaxRouting softmax
+        && shared == null
+        && routerBias == null
+        && runtime().isSingleExperts()) {
+      return softmax;
+    }
+    throw new InvalidInputException(
+        String.format(
+            "The experts of layer %d are not merged: that needs softmax routing (here: %s), experts"
+                + " with tensors of their own, and no shared experts",
+            layer, ownRouting()));
+  }
+
+  private float[] ownLogits(float[] ofGate) {
+    return mapping == null ? ofGate : mapping.mappedLogits(ofGate, mapping.numExperts());
+  }
+
+  private NDArray ownLogits(NDArray ofGate) {
+    return mapping == null
+        ? ofGate
+        : mapping.mappedLogits(ofGate, ofGate.getManager().create(mapping.mapping()).duplicate());
+  }
+
+  /** A hook's mistake must not become an index outside a CUDA array, or a row with two writers. */
+  private RoutingDecision checked(RoutingDecision decision, int tokens, int available) {
+    if (decision.tokens() != tokens) {
+      throw new InvalidInputException(
+          String.format(
+              "The router hook returned a decision for %d tokens in layer %d, which has %d",
+              decision.tokens(), layer, tokens));
+    }
+    for (int token = 0; token < tokens; token++) {
+      for (int rank = 0; rank < decision.topK(); rank++) {
+        int expert = decision.expert(token, rank);
+        boolean repeated = false;
+        for (int earlier = 0; earlier < rank; earlier++) {
+          repeated |= expert != RoutingDecision.NONE && expert == decision.expert(token, earlier);
+        }
+        if (expert < RoutingDecision.NONE || expert >= available || repeated) {
+          throw new InvalidInputException(
+              String.format(
+                  "The router hook gave token %d expert %d in layer %d, %s",
+                  token,
+                  expert,
+                  layer,
+                  repeated ? "which it has already" : "whose experts are 0 to " + (available - 1)));
+        }
+      }
+    }
+    return decision;
+  }
+
+  private static NDArray selected(NDManager manager, RoutingDecision decision) {
+    long[] ids = new long[decision.tokens() * decision.topK()];
+    int[] selected = decision.experts();
+    for (int i = 0; i < ids.length; i++) {
+      ids[i] = selected[i];
+    }
+    // A copy in memory of PyTorch, which a graph to differentiate may keep.
+    try (NDArray created = manager.create(ids, new Shape(decision.tokens(), decision.topK()))) {
+      return created.duplicate();
+    }
+  }
+
+  @Override
+  public int layerIndex() {
+    return layer;
+  }
+
+  @Override
+  public int numExperts() {
+    return experts.size();
+  }
+
+  @Override
+  public Routing routing() {
+    return ownRouting();
+  }
+
+  @Override
+  public NDArray routerLogits(NDArray hidden) {
+    NDArray ofGate =
+        runtime().inferenceKernel().routerLogits(hidden.getManager(), hidden, gate.tensor());
+    if (routerBias != null) {
+      try (NDArray unbiased = ofGate;
+          NDArray bias = hidden.getManager().create(routerBias)) {
+        ofGate = unbiased.add(bias);
+      }
+    }
+    if (mapping == null) {
+      return ofGate;
+    }
+    try (NDArray rows = ofGate) {
+      return hidden
+          .getManager()
+          .create(
+              ownLogits(rows.toFloatArray()), new Shape(hidden.getShape().get(0), numExperts()));
+    }
+  }
+
+  @Override
+  public NDArray expertOutput(int expert, NDArray hidden) {
+    Kernel kernel = runtime().inferenceKernel();
+    if (!routing.scalesInputs()) {
+      return kernel.expertOutput(hidden.getManager(), hidden, weights, expert);
+    }
+    try (NDManager scratch = hidden.getManager().newSubManager()) {
+      NDArray logits = routerLogits(hidden);
+      logits.attach(scratch);
+      float[] scores = routing.scores(logits.toFloatArray(), numExperts());
+      float[] factors = new float[scores.length / numExperts()];
+      for (int token = 0; token < factors.length; token++) {
+        factors[token] = scores[token * numExperts() + expert];
+      }
+      NDArray scaled = scratch.create(factors, new Shape(factors.length, 1)).mul(hidden);
+      NDArray output = kernel.expertOutput(scratch, scaled, weights, expert);
+      output.attach(hidden.getManager());
+      return output;
+    }
+  }
+
+  @Override
+  public NDArray expertIntermediate(int expert, NDArray hidden) {
+    return runtime()
+        .inferenceKernel()
+        .expertIntermediate(hidden.getManager(), hidden, weights, expert);
+  }
+
+  /** Returns the numbers that the layer's experts have in the checkpoint. */
+  public List<Integer> stored() {
+    return stored;
+  }
+
+  @Override
+  public void retain(int... retained) {
+    RetainedExperts.check(layer, numExperts(), routing.topK(), Ints.asList(retained));
+    if (merged.applied() != null) {
+      throw new InvalidInputException(
+          "Layer " + layer + " runs with merged experts; call undoMerge() before it is pruned");
+    }
+    Routing pruned = routing.retain(retained);
+    List<Expert> kept = new ArrayList<>();
+    List<Integer> keptStored = new ArrayList<>();
+    for (int expert : retained) {
+      kept.add(experts.get(expert));
+      keptStored.add(stored.get(expert));
+    }
+    DeviceTensor rows = mapping == null ? gate.tensor().rows(runtime().manager(), retained) : null;
+    if (mapping != null) {
+      mapping = mapping.retain(retained);
+    }
+    if (routerBias != null) {
+      float[] all = routerBias;
+      routerBias = Floats.toArray(Ints.asList(retained).stream().map(i -> all[i]).toList());
+    }
+    routing = pruned;
+    // The TorchScript lists own references: they go first, else nothing is freed.
+    merged.close();
+    weights.close();
+    for (Expert expert : experts) {
+      if (!kept.contains(expert)) {
+        expert.close();
+      }
+    }
+    if (fullGate != gate.tensor()) {
+      fullGate.close();
+    }
+    if (rows != null) {
+      gate.close();
+      gate = Weight.of(gateName, rows, runtime().isTrainable());
+    }
+    fullGate = fullGate();
+    experts = List.copyOf(kept);
+    stored = List.copyOf(keptStored);
+    weights = inferenceWeights(withShared());
+    merged = new MergedExperts(runtime(), experts);
+    registerAll();
+  }
+
+  @Override
+  public void applyMerge(ExpertMerge merge, int topK) {
+    merged.apply(merge, checkMerge(merge, topK));
+  }
+
+  /**
+   * Checks that a merge fits the layer.
+   *
+   * @return its routing
+   */
+  public MappedRouting checkMerge(ExpertMerge merge, int topK) {
+    mergeableRouting();
+    if (merge.numExperts() != numExperts()) {
+      throw new InvalidInputException(
+          String.format(
+              "The merge is of %d experts, but layer %d has %d; was it made for another model, or"
+                  + " has the layer been pruned since?",
+              merge.numExperts(), layer, numExperts()));
+    }
+    return MappedRouting.of(mergeableRouting(), merge.routerMapping(), topK);
+  }
+
+  @Override
+  public void undoMerge() {
+    merged.undo();
+  }
+
+  /** Returns the merge that the layer runs with, or null. */
+  public MergedExperts.@Nullable Applied applied() {
+    return merged.applied();
+  }
+
+  /** Returns what makes the experts' scores of the gate's, or null if they are the same. */
+  @Nullable MappedRouting mapping() {
+    return mapping;
+  }
+
+  /** Returns the experts, in the order of {@link #stored}. */
+  public List<Expert> experts() {
+    return experts;
+  }
+}

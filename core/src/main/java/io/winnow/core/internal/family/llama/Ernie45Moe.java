@@ -1,0 +1,60 @@
+package io.winnow.core.internal.family.llama;
+
+import io.winnow.core.internal.checkpoint.CheckpointConfig;
+import io.winnow.core.internal.form.DecoderConfig;
+import io.winnow.core.internal.form.Family;
+import io.winnow.core.internal.form.Family.ExpertNames;
+import io.winnow.core.internal.form.Family.TensorNames;
+import io.winnow.core.routing.ScoredRouting;
+import io.winnow.core.routing.ScoredRouting.Score;
+import java.util.List;
+
+/**
+ * ERNIE 4.5 MoE: softmax, selected by the score plus a correction bias, renormalised; shared
+ * experts, dense first layers, neighbours rotated.
+ */
+public final class Ernie45Moe {
+  private static final String EXPERTS = "moe_num_experts";
+  private static final String TOP_K = "moe_k";
+
+  public static final Family FAMILY =
+      Family.of(
+          "ernie4_5_moe",
+          List.of(EXPERTS),
+          TOP_K,
+          Ernie45Moe::config,
+          (json, config, correction) -> {
+            ScoredRouting.Builder routing =
+                ScoredRouting.builder(Score.SOFTMAX, config.experts(), config.topK())
+                    .optNormalized(0, json.doubleOr(1e-12, "moe_norm_min"));
+            return (correction == null ? routing : routing.optCorrection(correction)).build();
+          },
+          TensorNames.of("mlp", "gate.weight", ExpertNames.common())
+              .withCorrection("moe_statics.e_score_correction_bias")
+              .withShared("shared_experts"));
+
+  private Ernie45Moe() {}
+
+  private static DecoderConfig config(CheckpointConfig json) {
+    // Of all projections but those of routed experts.
+    boolean biased = json.booleanOr(false, "use_bias");
+    int first = json.intOr(1, "moe_layer_start_index");
+    int end = json.intOr(-1, "moe_layer_end_index");
+    int last = end == -1 ? Integer.MAX_VALUE : end;
+    int interval = Math.max(1, json.intOr(1, "moe_layer_interval"));
+    int size = json.requirePositiveInt("moe_intermediate_size");
+    return DecoderConfig.read(json, TOP_K, EXPERTS)
+        .defaults(5e5, 1e-5)
+        .expertSize("moe_intermediate_size")
+        .sharedSize(Math.multiplyExact(size, json.intOr(2, "moe_num_shared_experts")))
+        .sparseLayers(
+            "intermediate_size",
+            layer -> (layer + 1) % interval == 0 && layer >= first && layer <= last)
+        .interleavedRotary()
+        .attentionBiases(biased)
+        .biasedFeedForward(biased)
+        .biasedHead(biased)
+        .tiedHead()
+        .build();
+  }
+}

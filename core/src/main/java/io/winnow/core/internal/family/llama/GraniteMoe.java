@@ -1,0 +1,46 @@
+package io.winnow.core.internal.family.llama;
+
+import io.winnow.core.internal.checkpoint.CheckpointConfig;
+import io.winnow.core.internal.form.DecoderConfig;
+import io.winnow.core.internal.form.Family;
+import io.winnow.core.internal.form.Family.ExpertNames;
+import io.winnow.core.internal.form.Family.ExpertNames.Layout;
+import io.winnow.core.internal.form.Family.TensorNames;
+import io.winnow.core.routing.SoftmaxRouting;
+import java.util.List;
+
+/**
+ * Granite 3 MoE: a softmax over the top-k logits, which is a softmax over all of them,
+ * renormalised; factors of embeddings, residual and logits.
+ */
+public final class GraniteMoe {
+  private static final String EXPERTS = "num_local_experts";
+  private static final String TOP_K = "num_experts_per_tok";
+
+  public static final Family FAMILY =
+      Family.of(
+          "granitemoe",
+          List.of(EXPERTS),
+          TOP_K,
+          GraniteMoe::config,
+          (json, config, correction) -> SoftmaxRouting.of(config.topK(), true),
+          TensorNames.of(
+              "block_sparse_moe",
+              "router.layer.weight",
+              new ExpertNames.Fused(
+                  Layout.ROWS, "input_linear.weight", "output_linear.weight", null, null)));
+
+  private GraniteMoe() {}
+
+  private static DecoderConfig config(CheckpointConfig json) {
+    return DecoderConfig.read(json, TOP_K, EXPERTS)
+        .expertSize("intermediate_size")
+        .attentionBiases(json.booleanOr(false, "attention_bias"))
+        .scale(json.doubleOr(1, "attention_multiplier"))
+        .factors(
+            json.doubleOr(1, "embedding_multiplier"),
+            json.doubleOr(1, "residual_multiplier"),
+            json.doubleOr(1, "logits_scaling"))
+        .build();
+  }
+}

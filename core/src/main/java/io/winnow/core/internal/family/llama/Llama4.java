@@ -1,0 +1,79 @@
+package io.winnow.core.internal.family.llama;
+
+import io.winnow.core.internal.checkpoint.CheckpointConfig;
+import io.winnow.core.internal.form.AttentionConfig.QueryKeyNorm;
+import io.winnow.core.internal.form.AttentionConfig.Temperature;
+import io.winnow.core.internal.form.AttentionConfig.Visibility;
+import io.winnow.core.internal.form.DecoderConfig;
+import io.winnow.core.internal.form.Family;
+import io.winnow.core.internal.form.Family.ExpertNames;
+import io.winnow.core.internal.form.Family.ExpertNames.Layout;
+import io.winnow.core.internal.form.Family.TensorNames;
+import io.winnow.core.routing.InputScalingRouting;
+import java.util.List;
+import java.util.Optional;
+import java.util.function.IntPredicate;
+
+/**
+ * Llama 4, its text: the sigmoid of the greatest logit multiplies the expert's input; a shared
+ * expert, layers that see chunks, layers that know no positions.
+ */
+public final class Llama4 {
+  private static final String EXPERTS = "num_local_experts";
+  private static final String TOP_K = "num_experts_per_tok";
+
+  public static final Family TEXT =
+      Family.of(
+          "llama4_text",
+          List.of(EXPERTS),
+          TOP_K,
+          Llama4::config,
+          (json, config, correction) -> InputScalingRouting.of(config.topK()),
+          TensorNames.of(
+                  "feed_forward",
+                  "router.weight",
+                  new ExpertNames.Fused(
+                      Layout.COLUMNS, "experts.gate_up_proj", "experts.down_proj", null, null))
+              .withShared("shared_expert"));
+
+  public static final Family MULTIMODAL = TEXT.inside("llama4", "text_config", "language_model.");
+
+  private Llama4() {}
+
+  private static DecoderConfig config(CheckpointConfig json) {
+    int interval = Math.max(1, json.intOr(4, "no_rope_layer_interval"));
+    List<Integer> positions = json.ints("no_rope_layers").orElse(List.of());
+    IntPredicate rotated =
+        layer -> layer < positions.size() ? positions.get(layer) != 0 : (layer + 1) % interval != 0;
+    int chunk = json.intOr(8192, "attention_chunk_size");
+    List<String> types = json.strings("layer_types").orElse(List.of());
+    int step = Math.max(1, json.intOr(1, "interleave_moe_layer_step"));
+    Optional<List<Integer>> sparse = json.ints("moe_layers");
+    boolean normalized = json.booleanOr(true, "use_qk_norm");
+    DecoderConfig.Builder config =
+        DecoderConfig.read(json, TOP_K, EXPERTS)
+            .defaults(5e5, 1e-5)
+            .expertSize("intermediate_size")
+            .sharedSize(json.requirePositiveInt("intermediate_size"))
+            .sparseLayers(
+                "intermediate_size_mlp",
+                layer -> sparse.map(list -> list.contains(layer)).orElse((layer + 1) % step == 0))
+            .attentionBiases(json.booleanOr(false, "attention_bias"))
+            .queryKeyNorm(normalized ? QueryKeyNorm.ROTATED : QueryKeyNorm.NONE)
+            .interleavedRotary()
+            .rotated(rotated)
+            .visibility(
+                layer -> {
+                  boolean chunked =
+                      layer < types.size()
+                          ? types.get(layer).equals("chunked_attention")
+                          : rotated.test(layer);
+                  return new Visibility(0, chunked ? chunk : 0, false);
+                });
+    if (json.booleanOr(true, "attn_temperature_tuning")) {
+      config.temperature(
+          new Temperature(json.doubleOr(0.1, "attn_scale"), json.doubleOr(8192, "floor_scale")));
+    }
+    return config.build();
+  }
+}

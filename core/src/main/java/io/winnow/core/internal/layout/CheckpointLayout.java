@@ -1,0 +1,538 @@
+package io.winnow.core.internal.layout;
+
+import io.winnow.core.InvalidInputException;
+import io.winnow.core.Routing;
+import io.winnow.core.internal.checkpoint.Checkpoint;
+import io.winnow.core.internal.checkpoint.CheckpointConfig;
+import io.winnow.core.internal.checkpoint.StoredWeight;
+import io.winnow.core.internal.family.Families;
+import io.winnow.core.internal.form.AttentionConfig;
+import io.winnow.core.internal.form.AttentionPart;
+import io.winnow.core.internal.form.DecoderConfig;
+import io.winnow.core.internal.form.Family;
+import io.winnow.core.internal.form.Family.ExpertNames;
+import io.winnow.core.internal.safetensors.TensorInfo;
+import io.winnow.core.internal.safetensors.TensorType;
+import io.winnow.core.routing.SoftmaxRouting;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The tensors of a checkpoint under the names of their family, each with the shape that the
+ * dimensions demand.
+ */
+public final class CheckpointLayout {
+  /** The field of config.json that says how many rows the gate of a merged checkpoint has. */
+  private static final String ROUTER_EXPERTS = "winnow.router_experts";
+
+  /** The field of config.json that counts the experts of each layer that has some. */
+  private static final String EXPERTS_PER_LAYER = "winnow.experts_per_layer";
+
+  private final Checkpoint checkpoint;
+  private final Family family;
+  private final CheckpointConfig json;
+  private final DecoderConfig config;
+  private final Quantization quantization;
+  private final @Nullable Integer mappedExperts;
+
+  /** By layer the number of its experts, where layers differ; else empty. */
+  private final Map<Integer, Integer> expertsOfLayers = new TreeMap<>();
+
+  private CheckpointLayout(Checkpoint checkpoint, Family family, @Nullable Integer mappedExperts) {
+    this.checkpoint = checkpoint;
+    this.family = family;
+    this.mappedExperts = mappedExperts;
+    json =
+        family.section().isEmpty()
+            ? checkpoint.config()
+            : checkpoint.config().section(family.section());
+    quantization = Quantization.read(checkpoint, json, layout());
+    config = family.config().apply(json);
+    if (isOurs(checkpoint)) {
+      readExpertsOfLayers();
+    }
+  }
+
+  private static boolean isOurs(Checkpoint checkpoint) {
+    return checkpoint.config().modelType().startsWith(Families.OURS);
+  }
+
+  private void readExpertsOfLayers() {
+    Optional<List<Integer>> counts = checkpoint.config().ints(EXPERTS_PER_LAYER);
+    if (counts.isEmpty()) {
+      return;
+    }
+    List<Integer> sparse = config.sparseLayers();
+    if (counts.get().size() != sparse.size()) {
+      throw new InvalidInputException(
+          String.format(
+              "'%s' in config.json of %s has %d numbers, for %d layers with experts; the file is"
+                  + " damaged, write the checkpoint again",
+              EXPERTS_PER_LAYER, checkpoint.folder(), counts.get().size(), sparse.size()));
+    }
+    for (int i = 0; i < sparse.size(); i++) {
+      int count = counts.get().get(i);
+      if (count < 1 || count > config.experts()) {
+        throw new InvalidInputException(
+            String.format(
+                "'%s' in config.json of %s says %d for layer %d; layers have 1 to %d experts",
+                EXPERTS_PER_LAYER, checkpoint.folder(), count, sparse.get(i), config.experts()));
+      }
+      expertsOfLayers.put(sparse.get(i), count);
+    }
+  }
+
+  /**
+   * Finds every tensor that the decoder needs.
+   *
+   * @throws io.winnow.core.InvalidInputException if the family is not supported, a tensor is
+   *     missing or has another shape
+   */
+  public static CheckpointLayout of(Checkpoint checkpoint) {
+    boolean merged = isOurs(checkpoint) && checkpoint.config().ints(EXPERTS_PER_LAYER).isEmpty();
+    CheckpointLayout layout =
+        new CheckpointLayout(
+            checkpoint,
+            Families.of(checkpoint),
+            merged ? checkpoint.config().requirePositiveInt(ROUTER_EXPERTS) : null);
+    layout.embedding();
+    layout.finalNorm();
+    layout.head();
+    layout.headBias();
+    for (int layer = 0; layer < layout.config.layers(); layer++) {
+      layout.attention(layer);
+      layout.moeNorm(layer);
+      if (!layout.config.sparse().test(layer)) {
+        layout.dense(layer);
+        continue;
+      }
+      layout.routing(layer, null);
+      layout.router(layer);
+      layout.routerMapping(layer);
+      layout.routerBias(layer);
+      layout.correction(layer);
+      layout.shared(layer);
+      layout.sharedGate(layer);
+      for (int expert = 0; expert < layout.experts(layer); expert++) {
+        layout.expert(layer, expert);
+      }
+    }
+    return layout;
+  }
+
+  public Checkpoint checkpoint() {
+    return checkpoint;
+  }
+
+  public Family family() {
+    return family;
+  }
+
+  public DecoderConfig config() {
+    return config;
+  }
+
+  public Quantization quantization() {
+    return quantization;
+  }
+
+  /** Returns a tensor that is never quantised. */
+  private TensorInfo plain(String name, long... shape) {
+    return Quantization.plain(checkpoint.tensor(name, shape));
+  }
+
+  /** A norm's weight, and its bias where there is one. */
+  public record Norm(TensorInfo weight, @Nullable TensorInfo bias) {}
+
+  /**
+   * Makes a layer's routing.
+   *
+   * @param layer a layer with experts
+   * @param correction as stored, or null where there is none or it does not matter
+   */
+  public Routing routing(int layer, float @Nullable [] correction) {
+    return family.routing().create(json, config.withExperts(experts(layer)), correction);
+  }
+
+  /** Returns n, the experts of a layer as stored. */
+  public int experts(int layer) {
+    return expertsOfLayers.getOrDefault(layer, config.experts());
+  }
+
+  /** Returns whether layers may have different numbers of experts, so that only we can read it. */
+  public boolean isUneven() {
+    return !expertsOfLayers.isEmpty();
+  }
+
+  public TensorInfo embedding() {
+    return plain(family.embedding(), config.vocabularySize(), config.hiddenSize());
+  }
+
+  public Norm finalNorm() {
+    return norm(family.finalNorm());
+  }
+
+  private Norm norm(String name) {
+    return new Norm(
+        plain(name, config.hiddenSize()),
+        config.kernel().layerNorm() ? plain(biasOf(name), config.hiddenSize()) : null);
+  }
+
+  private static String biasOf(String weight) {
+    return weight.substring(0, weight.lastIndexOf('.')) + ".bias";
+  }
+
+  public TensorInfo head() {
+    return config.tiedHead()
+        ? embedding()
+        : plain(family.head(), config.vocabularySize(), config.hiddenSize());
+  }
+
+  public @Nullable TensorInfo headBias() {
+    return config.biasedHead() ? plain(biasOf(family.head()), config.vocabularySize()) : null;
+  }
+
+  /** Returns the norm before the attention. */
+  public Norm attentionNorm(int layer) {
+    return norm(family.attention(layer, AttentionPart.NORM));
+  }
+
+  /** Returns the weights of the attention, the norm's among them. */
+  public Map<AttentionPart, StoredWeight> attention(int layer) {
+    Map<AttentionPart, StoredWeight> stored = new EnumMap<>(AttentionPart.class);
+    AttentionConfig form = config.attention().apply(layer);
+    stored.put(AttentionPart.NORM, new StoredWeight.Plain(attentionNorm(layer).weight()));
+    for (AttentionPart part : config.attentionParts()) {
+      String name = family.attention(layer, part);
+      long[] shape = shape(form, part);
+      stored.put(
+          part,
+          part.isMatrix()
+              ? quantization.matrix(checkpoint, name, shape[0], shape[1])
+              : new StoredWeight.Plain(plain(name, shape)));
+    }
+    return stored;
+  }
+
+  private long[] shape(AttentionConfig form, AttentionPart part) {
+    long hidden = config.hiddenSize();
+    long queries = (long) form.heads() * form.headSize();
+    long keys = (long) form.keyValueHeads() * form.headSize();
+    boolean whole = form.norm() == AttentionConfig.QueryKeyNorm.PROJECTION;
+    AttentionConfig.Latent latent = form.latent();
+    long rank = latent == null ? 0 : latent.rank();
+    long queryRank = latent == null ? 0 : latent.queryRank();
+    long values = latent == null ? queries : (long) form.heads() * latent.valueSize();
+    long plain = latent == null ? 0 : (long) form.heads() * latent.plainSize();
+    long rotated = config.rotary().inverseFrequencies().length * 2L;
+    return switch (part) {
+      case NORM -> new long[] {hidden};
+      case QUERY -> new long[] {queries, hidden};
+      case KEY, VALUE -> new long[] {keys, hidden};
+      case OUTPUT -> new long[] {hidden, values};
+      case QUERY_BIAS -> new long[] {queries};
+      case KEY_BIAS, VALUE_BIAS -> new long[] {keys};
+      case OUTPUT_BIAS -> new long[] {hidden};
+      case QUERY_NORM -> new long[] {whole ? queries : form.headSize()};
+      case KEY_NORM -> new long[] {whole ? keys : form.headSize()};
+      case SINKS -> new long[] {form.heads()};
+      case QUERY_DOWN -> new long[] {queryRank, hidden};
+      case QUERY_DOWN_BIAS, QUERY_DOWN_NORM -> new long[] {queryRank};
+      case QUERY_UP -> new long[] {queries, queryRank};
+      case LATENT -> new long[] {rank + rotated, hidden};
+      case LATENT_BIAS -> new long[] {rank + rotated};
+      case LATENT_NORM -> new long[] {rank};
+      case LATENT_UP -> new long[] {plain + values, rank};
+    };
+  }
+
+  /** Returns the norm before the experts, or before the dense block. */
+  public Norm moeNorm(int layer) {
+    return norm(family.moeNorm(layer));
+  }
+
+  public TensorInfo router(int layer) {
+    return plain(family.router(layer), routerExperts(layer), config.hiddenSize());
+  }
+
+  public @Nullable TensorInfo routerBias(int layer) {
+    String name = family.names().routerBias();
+    return name == null ? null : plain(family.block(layer, name), routerExperts(layer));
+  }
+
+  /** Returns the bias of the selection, {@code [experts]} or {@code [1, experts]}. */
+  public @Nullable TensorInfo correction(int layer) {
+    String name = family.names().correction();
+    if (name == null) {
+      return null;
+    }
+    TensorInfo info = checkpoint.tensor(family.block(layer, name));
+    List<Long> row = List.of(1L, (long) experts(layer));
+    return info.shape().equals(row) ? Quantization.plain(info) : plain(info.name(), experts(layer));
+  }
+
+  /** Returns n, the rows of the gate, of which a router mapping makes the experts' scores. */
+  int routerExperts(int layer) {
+    return mappedExperts == null ? experts(layer) : mappedExperts;
+  }
+
+  /** Returns whether the checkpoint holds merged experts, and router mappings for them. */
+  public boolean isMerged() {
+    return mappedExperts != null;
+  }
+
+  /** Returns the router mapping {@code [r, n]} of a merged checkpoint; null for others. */
+  public @Nullable TensorInfo routerMapping(int layer) {
+    return mappedExperts == null
+        ? null
+        : plain(family.routerMapping(layer), experts(layer), mappedExperts);
+  }
+
+  /** Returns gate, up and down of a layer without experts, and their biases if there are some. */
+  public StoredWeight[] dense(int layer) {
+    return feedForward(family.block(layer, ""), config.denseSize());
+  }
+
+  /** Returns the same of the shared experts; null if there are none. */
+  public StoredWeight @Nullable [] shared(int layer) {
+    String name = family.names().shared();
+    return name == null || config.sharedSize() == 0
+        ? null
+        : feedForward(family.block(layer, name + "."), config.sharedSize());
+  }
+
+  private StoredWeight[] feedForward(String prefix, long size) {
+    List<String> names = List.of("gate_proj.", "up_proj.", "down_proj.");
+    List<StoredWeight> stored = new ArrayList<>();
+    Collections.addAll(
+        stored,
+        matrices(
+            prefix + names.get(0) + "weight",
+            prefix + names.get(1) + "weight",
+            prefix + names.get(2) + "weight",
+            size));
+    if (config.biasedFeedForward()) {
+      for (int i = 0; i < names.size(); i++) {
+        String name = prefix + names.get(i) + "bias";
+        stored.add(new StoredWeight.Plain(plain(name, stored.get(i).shape().get(0))));
+      }
+    }
+    return stored.toArray(StoredWeight[]::new);
+  }
+
+  private StoredWeight[] matrices(String gate, String up, String down, long size) {
+    long hidden = config.hiddenSize();
+    return new StoredWeight[] {
+      quantization.matrix(checkpoint, gate, size, hidden),
+      quantization.matrix(checkpoint, up, size, hidden),
+      quantization.matrix(checkpoint, down, hidden, size)
+    };
+  }
+
+  /** Returns what the shared expert's weight is computed by, {@code [1, d]}; null for 1. */
+  public @Nullable TensorInfo sharedGate(int layer) {
+    String name = family.names().sharedGate();
+    return name == null ? null : plain(family.block(layer, name), 1, config.hiddenSize());
+  }
+
+  /**
+   * Returns an expert's weights. Single ones, and fused rows: gate, up and down. Fused columns, and
+   * MXFP4: gate and up, down, and their biases if there are some.
+   */
+  public StoredWeight[] expert(int layer, int expert) {
+    long size = config.intermediateSize();
+    if (family.names().experts() instanceof ExpertNames.Single single) {
+      return matrices(
+          family.expert(layer, single.gate(), expert),
+          family.expert(layer, single.up(), expert),
+          family.expert(layer, single.down(), expert),
+          size);
+    }
+    List<StoredWeight> slices = new ArrayList<>();
+    for (StoredWeight all : fusedExperts(layer)) {
+      slices.add(
+          all instanceof StoredWeight.Mxfp4 blocks
+              ? new StoredWeight.Mxfp4(
+                  ofExpert(layer, blocks.values(), expert),
+                  ofExpert(layer, blocks.scales(), expert))
+              : new StoredWeight.Plain(ofExpert(layer, all.values(), expert)));
+    }
+    if (layout() == ExpertNames.Layout.ROWS) {
+      TensorInfo both = slices.remove(0).values();
+      List<Long> half = List.of(size, (long) config.hiddenSize());
+      slices.add(0, new StoredWeight.Plain(part(both, 0, 2, half)));
+      slices.add(1, new StoredWeight.Plain(part(both, 1, 2, half)));
+    }
+    return slices.toArray(StoredWeight[]::new);
+  }
+
+  private TensorInfo ofExpert(int layer, TensorInfo all, int expert) {
+    return part(all, expert, experts(layer), all.shape().subList(1, all.shape().size()));
+  }
+
+  private static TensorInfo part(TensorInfo all, int index, int parts, List<Long> shape) {
+    long length = all.length() / parts;
+    return new TensorInfo(
+        all.name() + "[" + index + "]",
+        all.type(),
+        shape,
+        all.file(),
+        all.offset() + index * length,
+        length);
+  }
+
+  /** Returns how fused experts are cut; null where each has tensors of its own. */
+  public ExpertNames.@Nullable Layout layout() {
+    return family.names().experts() instanceof ExpertNames.Fused fused ? fused.layout() : null;
+  }
+
+  /** Returns the weights of all experts of a layer: fused ones, or those of each. */
+  public List<StoredWeight> routedExperts(int layer) {
+    if (layout() != null) {
+      return fusedExperts(layer);
+    }
+    List<StoredWeight> stored = new ArrayList<>();
+    for (int expert = 0; expert < experts(layer); expert++) {
+      Collections.addAll(stored, expert(layer, expert));
+    }
+    return stored;
+  }
+
+  /** Returns the weights that hold all experts of a layer; none where each has its own. */
+  private List<StoredWeight> fusedExperts(int layer) {
+    if (!(family.names().experts() instanceof ExpertNames.Fused fused)) {
+      return List.of();
+    }
+    long hidden = config.hiddenSize();
+    long size = config.intermediateSize();
+    List<StoredWeight> stored = new ArrayList<>();
+    stored.add(fused(layer, fused.layout(), family.block(layer, fused.gateUp()), 2 * size, hidden));
+    stored.add(fused(layer, fused.layout(), family.block(layer, fused.down()), hidden, size));
+    if (fused.gateUpBias() != null && fused.downBias() != null) {
+      stored.add(
+          new StoredWeight.Plain(
+              plain(family.block(layer, fused.gateUpBias()), experts(layer), 2 * size)));
+      stored.add(
+          new StoredWeight.Plain(
+              plain(family.block(layer, fused.downBias()), experts(layer), hidden)));
+    }
+    return stored;
+  }
+
+  /** Returns all experts' matrices {@code [rows, columns]}, which may be stored transposed. */
+  private StoredWeight fused(
+      int layer, ExpertNames.Layout layout, String name, long rows, long columns) {
+    long experts = experts(layer);
+    // The blocks are those of gpt-oss; what alternates are rows in them.
+    if (layout == ExpertNames.Layout.ALTERNATING_COLUMNS
+        && quantization.isBlocks(checkpoint, name)) {
+      List<TensorInfo> blocks = Quantization.blocks(checkpoint, name, experts, rows, columns);
+      return new StoredWeight.Mxfp4(blocks.get(0), blocks.get(1));
+    }
+    return new StoredWeight.Plain(
+        layout == ExpertNames.Layout.ROWS
+            ? plain(name, experts, rows, columns)
+            : plain(name, experts, columns, rows));
+  }
+
+  /** Returns the tensors that hold a row for each expert of a layer. */
+  List<TensorInfo> expertRows(int layer) {
+    // Where a router mapping makes the experts' scores, the gate stays whole.
+    TensorInfo mapping = routerMapping(layer);
+    List<TensorInfo> infos = new ArrayList<>();
+    infos.add(mapping == null ? router(layer) : mapping);
+    TensorInfo bias = routerBias(layer);
+    if (bias != null) {
+      infos.add(bias);
+    }
+    TensorInfo correction = correction(layer);
+    if (correction != null) {
+      infos.add(correction);
+    }
+    fusedExperts(layer).forEach(weight -> infos.addAll(weight.tensors()));
+    return infos;
+  }
+
+  /** Returns everything that computing one layer reads, as it lies in the files. */
+  public List<TensorInfo> layerTensors(int layer) {
+    List<TensorInfo> infos = new ArrayList<>();
+    List<StoredWeight> weights = new ArrayList<>(attention(layer).values());
+    for (Norm norm : List.of(attentionNorm(layer), moeNorm(layer))) {
+      infos.add(norm.weight());
+      if (norm.bias() != null) {
+        infos.add(norm.bias());
+      }
+    }
+    if (config.sparse().test(layer)) {
+      infos.add(router(layer));
+      infos.addAll(expertRows(layer));
+      if (layout() == null) {
+        for (int expert = 0; expert < experts(layer); expert++) {
+          Collections.addAll(weights, expert(layer, expert));
+        }
+      }
+      StoredWeight[] shared = shared(layer);
+      if (shared != null) {
+        Collections.addAll(weights, shared);
+      }
+      TensorInfo sharedGate = sharedGate(layer);
+      if (sharedGate != null) {
+        infos.add(sharedGate);
+      }
+    } else {
+      Collections.addAll(weights, dense(layer));
+    }
+    weights.forEach(weight -> infos.addAll(weight.tensors()));
+    return infos.stream().distinct().toList();
+  }
+
+  /**
+   * Returns the type to compute in that needs no conversion: that of the experts, and where they
+   * are quantised, of the embedding.
+   *
+   * @throws InvalidInputException if there are no experts
+   */
+  public TensorType computeType() {
+    List<Integer> sparse = config.sparseLayers();
+    if (sparse.isEmpty()) {
+      throw new InvalidInputException(
+          "By config.json of "
+              + checkpoint.folder()
+              + " no layer has experts, so that there is nothing to prune or skip");
+    }
+    StoredWeight expert = expert(sparse.get(0), 0)[0];
+    return expert instanceof StoredWeight.Plain ? expert.values().type() : embedding().type();
+  }
+
+  /**
+   * Returns why the weights cannot be trained, or null if they can: what is not plain softmax
+   * routing to experts with tensors of their own has no gradient here.
+   */
+  public @Nullable String whyNotTrainable() {
+    if (!quantization.isNone()) {
+      return "Quantised weights ("
+          + quantization.method()
+          + ") are not trained; convert the checkpoint to F32, F16 or BF16 for that";
+    }
+    boolean plain =
+        routing(config.sparseLayers().get(0), null) instanceof SoftmaxRouting
+            && layout() == null
+            && family.names().routerBias() == null
+            && config.sharedSize() == 0
+            && config.sparseLayers().size() == config.layers()
+            && !config.kernel().layerNorm()
+            && !config.biasedHead();
+    return plain
+        ? null
+        : "Models of type "
+            + family.modelType()
+            + " are not trained here: that needs softmax routing, experts with tensors of their own,"
+            + " and neither shared experts nor dense layers";
+  }
+}

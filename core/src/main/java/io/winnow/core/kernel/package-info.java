@@ -1,8 +1,0 @@
-/**
- * The operations a decoder consists of: fused TorchScript methods, and their plain NDArray twins
- * that serve as reference and for training. Arrays in bfloat16 never leave this package.
- */
-@NullMarked
-package io.winnow.core.kernel;
-
-import org.jspecify.annotations.NullMarked;
