@@ -5,8 +5,8 @@ import ai.djl.ndarray.types.DataType;
 import com.google.common.base.Stopwatch;
 import com.google.common.math.Quantiles;
 import com.google.gson.JsonArray;
-import io.winnow.core.internal.kernel.MatrixProducts;
-import io.winnow.core.internal.kernel.MatrixProducts.Product;
+import io.winnow.core.internal.kernel.fused.MatrixProducts;
+import io.winnow.core.internal.kernel.fused.MatrixProducts.Product;
 import java.util.List;
 import java.util.Locale;
 

@@ -8,7 +8,7 @@ import ai.djl.ndarray.types.DataType;
 import com.google.common.base.Stopwatch;
 import com.google.gson.JsonObject;
 import io.winnow.core.calibration.Calibration;
-import io.winnow.core.internal.kernel.MatrixProducts.Product;
+import io.winnow.core.internal.kernel.fused.MatrixProducts.Product;
 import io.winnow.core.routing.SoftmaxRouting;
 import io.winnow.examples.HostModel;
 import io.winnow.examples.bench.measure.BenchmarkResult;

@@ -10,7 +10,7 @@ import io.winnow.core.RouterHook;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.generate.GenerationConfig;
 import io.winnow.core.generate.Generator;
-import io.winnow.core.internal.kernel.MatrixProducts;
+import io.winnow.core.internal.kernel.fused.MatrixProducts;
 import io.winnow.examples.bench.measure.BenchmarkResult;
 import io.winnow.examples.bench.measure.Timing;
 import io.winnow.skipping.SkipCounter;
