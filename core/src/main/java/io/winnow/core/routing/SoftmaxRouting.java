@@ -60,14 +60,7 @@ public final class SoftmaxRouting implements Routing {
 
   @Override
   public Routing retain(int... retained) {
-    if (retained.length < topK) {
-      throw new InvalidInputException(
-          retained.length
-              + " experts cannot serve tokens that select "
-              + topK
-              + " each; retain at least "
-              + topK);
-    }
+    RetainedExperts.checkCount(retained.length, topK);
     return this;
   }
 

@@ -47,12 +47,7 @@ public final class SparseMixerRouting implements Routing {
 
   @Override
   public Routing retain(int... retained) {
-    if (retained.length < TOP_K) {
-      throw new InvalidInputException(
-          retained.length
-              + " experts cannot serve tokens that select 2 each; retain at least "
-              + TOP_K);
-    }
+    RetainedExperts.checkCount(retained.length, TOP_K);
     return this;
   }
 

@@ -15,8 +15,8 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.CancellationException;
 
-/** Finds the thresholds: quantiles of each layer's weight ratios over the calibration tokens. */
-final class SkipCalibration {
+/** Finds the thresholds: quantiles of each layer's weight ratios over a calibration's tokens. */
+final class SkipThresholds {
   private static final int BATCH_TOKENS = 2048;
   private static final int STEPS = 1_000_000;
 
@@ -25,7 +25,7 @@ final class SkipCalibration {
   private final double rate;
   private final BetaSkipPolicy.Rule rule;
 
-  SkipCalibration(MoeModel model, Calibration calibration, double rate) {
+  SkipThresholds(MoeModel model, Calibration calibration, double rate) {
     if (!(rate >= 0 && rate <= 1)) {
       throw new InvalidInputException("The rate of skipping must be from 0 to 1, is " + rate);
     }
@@ -50,7 +50,7 @@ final class SkipCalibration {
     return new InvalidInputException(
         "Every token selects one expert in layer "
             + layer.layerIndex()
-            + ", which is never skipped; there is nothing to calibrate");
+            + ", which is never skipped; there is no threshold to choose");
   }
 
   BetaSkipPolicy policy() {
@@ -59,7 +59,7 @@ final class SkipCalibration {
     int size = Math.max(1, BATCH_TOKENS / sequences.length());
     for (int from = 0; from < sequences.count(); from += size) {
       if (Thread.currentThread().isInterrupted()) {
-        throw new CancellationException("The calibration was interrupted");
+        throw new CancellationException("The choice of a skip policy was interrupted");
       }
       model.forward(
           sequences.slice(from, Math.min(sequences.count(), from + size)),
