@@ -4,12 +4,12 @@ import ai.djl.Model;
 import ai.djl.util.Progress;
 import com.google.common.base.Utf8;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.LanguageModel;
 import io.winnow.core.MoeModel;
 import io.winnow.core.calibration.TextTokenizer;
 import io.winnow.core.generate.Generation;
 import io.winnow.core.generate.GenerationConfig;
 import io.winnow.core.generate.Generator;
-import io.winnow.core.internal.decoder.MoeDecoder;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -83,8 +83,8 @@ public final class Evaluator {
    */
   public static Evaluator of(Model model, TextTokenizer tokenizer) {
     OptionalLong prefix =
-        model.getBlock() instanceof MoeDecoder decoder
-            ? PrefixToken.of(decoder.sourceFolder(), tokenizer)
+        model.getBlock() instanceof LanguageModel languageModel
+            ? PrefixToken.of(languageModel.sourceFolder(), tokenizer)
             : OptionalLong.empty();
     int positions = MoeModel.of(model).maxPositions();
     return new Evaluator(model, tokenizer, prefix, DEFAULT_BATCH, positions, true);
@@ -378,8 +378,8 @@ public final class Evaluator {
   private record Work(int group, int first, Continuations tokens) {}
 
   private ContinuationScorer scorer() {
-    return sharing && model.getBlock() instanceof MoeDecoder decoder
-        ? new CachedScorer(model, decoder, batch)
+    return sharing && model.getBlock() instanceof LanguageModel languageModel
+        ? new CachedScorer(model, languageModel, batch)
         : new PlainScorer(model, batch);
   }
 
