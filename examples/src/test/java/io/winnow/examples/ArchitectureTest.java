@@ -16,6 +16,7 @@ import com.tngtech.archunit.junit.AnalyzeClasses;
 import com.tngtech.archunit.junit.ArchTest;
 import com.tngtech.archunit.lang.ArchRule;
 import io.winnow.core.internal.kernel.MatrixProducts;
+import io.winnow.core.internal.routing.RetainedExperts;
 import io.winnow.core.internal.safetensors.OutputTensor;
 import io.winnow.core.internal.safetensors.SafetensorsFile;
 import io.winnow.core.model.MoeModels;
@@ -112,6 +113,7 @@ class ArchitectureTest {
           .dependOnClassesThat(
               resideInAnyPackage("io.winnow.core.model..", "io.winnow.core.internal..")
                   .and(not(type(MoeModels.class)))
+                  .and(not(type(RetainedExperts.class)))
                   .and(not(type(SafetensorsFile.class)))
                   .and(not(type(OutputTensor.class))))
           .because(

@@ -12,7 +12,7 @@ import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
 import io.winnow.core.internal.file.JsonFiles;
-import io.winnow.core.routing.RetainedExperts;
+import io.winnow.core.internal.routing.RetainedExperts;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;

@@ -158,7 +158,7 @@ public final class ScoredRouting implements Routing {
         }
       }
     }
-    return RoutingDecision.owning(form.topK, selected, weights);
+    return RoutingDecision.of(form.topK, selected, weights);
   }
 
   /** Takes the experts of the groups that a token does not use out of the selection. */

@@ -122,7 +122,7 @@ public final class SoftmaxRouting implements Routing {
         weights[out + rank] = (float) (exponentials[rank] / sum);
       }
     }
-    return RoutingDecision.owning(topK, experts, weights);
+    return RoutingDecision.of(topK, experts, weights);
   }
 
   /** Keeps the topK best in order by insertion; strict comparison puts the lower index first. */

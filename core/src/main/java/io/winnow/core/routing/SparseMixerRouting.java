@@ -75,7 +75,7 @@ public final class SparseMixerRouting implements Routing {
         first = winner;
       }
     }
-    return RoutingDecision.owning(TOP_K, experts, weights);
+    return RoutingDecision.of(TOP_K, experts, weights);
   }
 
   private static int winner(float[] logits, int row, int numExperts, int excluded) {

@@ -1,4 +1,4 @@
-package io.winnow.core.routing;
+package io.winnow.core.internal.routing;
 
 import io.winnow.core.InvalidInputException;
 import java.util.List;
