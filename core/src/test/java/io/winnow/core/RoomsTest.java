@@ -63,7 +63,7 @@ class RoomsTest {
   static final ArchRule generationAndEvaluationSeeModelsThroughTheSeam =
       noClasses()
           .that()
-          .resideInAnyPackage(ROOT + ".generate", ROOT + ".evaluate")
+          .resideInAnyPackage(ROOT + ".generate", ROOT + ".evaluate", ROOT + ".internal.scoring")
           .should()
           .dependOnClassesThat()
           .resideInAnyPackage(
@@ -78,6 +78,8 @@ class RoomsTest {
       noClasses()
           .that()
           .resideInAPackage(ROOT + ".internal..")
+          .and()
+          .resideOutsideOfPackage(ROOT + ".internal.scoring")
           .should()
           .dependOnClassesThat()
           .resideInAnyPackage(
@@ -86,6 +88,15 @@ class RoomsTest {
               ROOT + ".evaluate..",
               ROOT + ".train..",
               ROOT + ".calibration..");
+
+  @ArchTest
+  static final ArchRule scoringUsesTokenizersOnly =
+      onlyUses(
+          ROOT + ".internal.scoring",
+          ROOT,
+          ROOT + ".calibration",
+          ROOT + ".internal.environment..",
+          ROOT + ".internal.file..");
 
   @ArchTest
   static final ArchRule checkpointsKnowNoModel =

@@ -5,9 +5,10 @@ import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.TokenCache;
-import io.winnow.core.internal.form.AttentionConfig;
 import io.winnow.core.internal.kernel.KeyValueCache;
 import java.util.Arrays;
+import java.util.List;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /** Makes the caches of one decoder, and checks those that a caller hands back. */
@@ -90,27 +91,29 @@ final class DecoderCaches {
   }
 
   private void checkPast(NDList past, int sequences) {
-    // All layers cache alike.
-    AttentionConfig form = runtime.config().attention().apply(0);
     long length = past.head().getShape().dimension() == 4 ? past.head().getShape().get(2) : -1;
-    Shape keys = new Shape(sequences, form.cachedHeads(), length, form.cachedKeySize());
-    Shape values = new Shape(sequences, form.cachedHeads(), length, form.cachedValueSize());
-    boolean fits = past.size() == 2 * numLayers && length > 0;
-    for (int i = 0; i < past.size(); i++) {
-      fits &=
+    List<Shape> shapes =
+        IntStream.range(0, numLayers)
+            .boxed()
+            .flatMap(layer -> runtime.config().mixer(layer).state().tensors().stream())
+            .map(part -> new Shape(sequences, part.heads(), length, part.size()))
+            .toList();
+    boolean fits = past.size() == shapes.size() && length > 0;
+    for (int i = 0; fits && i < past.size(); i++) {
+      fits =
           past.get(i).getDataType() == DataType.FLOAT32
-              && past.get(i).getShape().equals(i % 2 == 0 ? keys : values);
+              && past.get(i).getShape().equals(shapes.get(i));
     }
     if (!fits) {
       throw new InvalidInputException(
           String.format(
               "Past keys and values must be %d float32 arrays [%d, %d, length, %d and %d], but are"
                   + " %d, the first of them %s %s; pass on those of the last result",
-              2 * numLayers,
+              shapes.size(),
               sequences,
-              form.cachedHeads(),
-              form.cachedKeySize(),
-              form.cachedValueSize(),
+              shapes.get(0).get(1),
+              shapes.get(0).get(3),
+              shapes.get(1).get(3),
               past.size(),
               past.head().getDataType(),
               past.head().getShape()));

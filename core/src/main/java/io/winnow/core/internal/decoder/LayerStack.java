@@ -7,6 +7,7 @@ import ai.djl.ndarray.types.Shape;
 import ai.djl.training.ParameterStore;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.TokenSequences;
+import io.winnow.core.internal.kernel.Junction;
 import io.winnow.core.internal.kernel.Kernel;
 import io.winnow.core.internal.kernel.KeyValueCache;
 import io.winnow.core.internal.kernel.Residual;
@@ -23,6 +24,7 @@ final class LayerStack {
   private final Weight embedding;
   private final List<DecoderLayer> layers;
   private final Weight finalNorm;
+  private final Junction ofHead;
   private final Weight head;
   private final @Nullable TensorList headBias;
   private final boolean plain;
@@ -38,6 +40,7 @@ final class LayerStack {
     this.embedding = embedding;
     this.layers = List.copyOf(layers);
     this.finalNorm = finalNorm;
+    ofHead = Junction.ofHead(finalNorm.tensor());
     this.head = head;
     this.headBias = headBias == null ? null : TensorList.of(headBias);
     plain = layers.stream().allMatch(DecoderLayer::isPlain);
@@ -107,8 +110,7 @@ final class LayerStack {
     NDArray ids = checked(manager, array(manager, sequences), null);
     ForwardPass pass = runtime.newPass(manager, merges, sequences.count(), tokens);
     Residual residual = Objects.requireNonNull(layers(pass, ids, tokens));
-    return pass.kernel()
-        .head(manager, residual, finalNorm.tensor(), head.tensor(), headBias, tokens, tokens);
+    return pass.kernel().head(manager, residual, ofHead, head.tensor(), headBias, tokens, tokens);
   }
 
   private NDArray checked(NDManager scratch, NDArray ids, @Nullable KeyValueCache cache) {
@@ -150,10 +152,10 @@ final class LayerStack {
     if (residual == null || count == 0) {
       return null;
     }
-    DeviceTensor norm = pass.weight(finalNorm);
+    Junction norm = pass.parameters() == null ? ofHead : Junction.ofHead(pass.weight(finalNorm));
     if (finalHidden != null) {
       DeviceTensor hidden = pass.kernel().settle(scratch, residual);
-      residual = new Residual(hidden);
+      residual = Residual.of(hidden);
       NDArray rows = pass.kernel().finalHidden(scratch, hidden, norm);
       finalHidden.add(rows.reshape(padding.length, tokens, runtime.config().hiddenSize()));
     }

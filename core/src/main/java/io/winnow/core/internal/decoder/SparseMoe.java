@@ -12,6 +12,7 @@ import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.internal.kernel.ExpertMix;
 import io.winnow.core.internal.kernel.ExpertWeights;
+import io.winnow.core.internal.kernel.Junction;
 import io.winnow.core.internal.kernel.Kernel;
 import io.winnow.core.internal.kernel.Residual;
 import io.winnow.core.internal.kernel.RoutedResidual;
@@ -28,7 +29,7 @@ import org.jspecify.annotations.Nullable;
 /** A sparse mixture of experts, behind its norm and added to the residual. */
 public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
   private final int layer;
-  private final Weight norm;
+  private final BlockNorms norms;
   private final @Nullable Shared shared;
   private final ExpertRouter router;
   private List<Expert> experts;
@@ -46,14 +47,14 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
   SparseMoe(
       DecoderRuntime runtime,
       int layer,
-      Weight norm,
+      BlockNorms norms,
       Router router,
       List<Expert> experts,
       @Nullable Shared shared,
       List<Integer> stored) {
     super(runtime);
     this.layer = layer;
-    this.norm = norm;
+    this.norms = norms;
     this.shared = shared;
     this.router = new ExpertRouter(runtime, layer, router, experts.size(), shared);
     this.experts = List.copyOf(experts);
@@ -101,7 +102,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
 
   private void registerAll() {
     parameters.clear();
-    register(norm);
+    norms.weights().forEach(this::register);
     register(router.gate());
     for (Expert expert : experts) {
       expert.weights().forEach(this::register);
@@ -131,12 +132,12 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
 
   @Override
   boolean isPlain() {
-    return weights.isPlain();
+    return weights.isPlain() && norms.junction().isPlain();
   }
 
   @Override
-  DeviceTensor norm(ForwardPass pass) {
-    return pass.weight(norm);
+  Junction junction(ForwardPass pass) {
+    return norms.junction(pass);
   }
 
   @Override
@@ -154,7 +155,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
     float[] ofGate = routed.logitValues();
     NDArray computed = observer == null ? null : observer.routedOutput(this, routed.wideInput());
     if (computed != null) {
-      return new Residual(add(pass, routed, router.sharedWeights(ofGate), computed));
+      return Residual.of(add(pass, routed, router.sharedWeights(ofGate), computed));
     }
     float[] sharedWeights = router.sharedWeights(ofGate);
     float[] logits = router.logits(ofGate);
@@ -187,7 +188,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
     if (trained != null && trained.routerMapping() != null) {
       NDArray mapped =
           trained.routing().mappedLogits(router.logits(routed.logits()), trained.routerMapping());
-      return new Residual(
+      return Residual.of(
           kernel.mix(
               pass.manager(),
               routed,
@@ -209,7 +210,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
         mergeableRouting()
             .weights(
                 router.logits(routed.logits()), ExpertRouter.selected(pass.manager(), decision));
-    return new Residual(
+    return Residual.of(
         kernel.mix(
             pass.manager(),
             routed,
@@ -221,25 +222,17 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
   private DeviceTensor add(
       ForwardPass pass, RoutedResidual routed, float @Nullable [] sharedWeights, NDArray computed) {
     NDManager manager = pass.manager();
-    try (NDManager scratch = manager.newSubManager()) {
+    Kernel kernel = pass.kernel();
+    try (routed;
+        NDManager scratch = manager.newSubManager()) {
       computed.attach(scratch);
-      NDArray factored = computed.mul(runtime().config().kernel().residualFactor());
-      NDArray sum;
-      if (shared == null) {
-        try (routed) {
-          sum = factored.add(routed.hidden().array());
-        }
-      } else {
-        try (ExpertWeights only = inferenceWeights(List.of(shared.expert()));
-            Residual rest =
-                pass.kernel()
-                    .mixLater(manager, routed, new ExpertMix(null, only, sharedWeights, null));
-            DeviceTensor settled = pass.kernel().settle(manager, rest)) {
-          sum = factored.add(settled.array());
-        }
+      NDArray sum = computed;
+      if (shared != null && sharedWeights != null) {
+        NDArray output = kernel.expertOutput(scratch, routed.wideInput(), weights, experts.size());
+        NDArray factors = scratch.create(sharedWeights, new Shape(sharedWeights.length, 1));
+        sum = factors.mul(output).add(computed);
       }
-      sum.attach(manager);
-      return DeviceTensor.owning(sum);
+      return kernel.add(manager, routed, sum);
     }
   }
 

@@ -3,7 +3,7 @@ package io.winnow.core.internal.layout;
 import io.winnow.core.internal.checkpoint.StoredWeight;
 import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.form.Family;
-import io.winnow.core.internal.form.Family.ExpertNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 

@@ -2,7 +2,7 @@ package io.winnow.core.internal.layout;
 
 import io.winnow.core.internal.checkpoint.StoredWeight;
 import io.winnow.core.internal.form.DecoderConfig;
-import io.winnow.core.internal.form.Family.ExpertNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.internal.safetensors.TensorInfo;
 import java.util.ArrayList;
 import java.util.List;
@@ -57,17 +57,19 @@ record FusedExperts(
     if (names.gateUpBias() != null && names.downBias() != null) {
       stored.add(
           new StoredWeight.Plain(
-              tensors.plain(tensors.family().block(layer, names.gateUpBias()), experts, 2 * size)));
+              tensors.plain(
+                  tensors.family().names().block(layer, names.gateUpBias()), experts, 2 * size)));
       stored.add(
           new StoredWeight.Plain(
-              tensors.plain(tensors.family().block(layer, names.downBias()), experts, hidden)));
+              tensors.plain(
+                  tensors.family().names().block(layer, names.downBias()), experts, hidden)));
     }
     return stored;
   }
 
   /** Returns all experts' matrices {@code [rows, columns]}, which may be stored transposed. */
   private StoredWeight matrices(int layer, String ofBlock, long rows, long columns) {
-    String name = tensors.family().block(layer, ofBlock);
+    String name = tensors.family().names().block(layer, ofBlock);
     long experts = counts.of(layer);
     // The blocks are those of gpt-oss; what alternates are rows in them.
     if (cut() == ExpertNames.Layout.ALTERNATING_COLUMNS

@@ -2,7 +2,7 @@ package io.winnow.core.internal.layout;
 
 import io.winnow.core.internal.checkpoint.StoredWeight;
 import io.winnow.core.internal.form.DecoderConfig;
-import io.winnow.core.internal.form.Family.ExpertNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
@@ -15,9 +15,9 @@ record SingleExperts(
   @Override
   public StoredWeight[] expert(int layer, int expert) {
     return tensors.feedForward(
-        tensors.family().expert(layer, names.gate(), expert),
-        tensors.family().expert(layer, names.up(), expert),
-        tensors.family().expert(layer, names.down(), expert),
+        tensors.family().names().expert(layer, names.gate(), expert),
+        tensors.family().names().expert(layer, names.up(), expert),
+        tensors.family().names().expert(layer, names.down(), expert),
         config.intermediateSize(),
         config.hiddenSize());
   }
