@@ -3,6 +3,7 @@ package io.winnow.core.routing;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
+import io.winnow.core.internal.routing.RetainedExperts;
 import io.winnow.core.Weighting;
 import io.winnow.core.Weighting.Divisor;
 import io.winnow.core.Weighting.Mass;
@@ -132,7 +133,7 @@ public final class ScoredRouting implements Routing {
         }
       }
     }
-    return RoutingDecision.owning(form.topK, selected, weights);
+    return RoutingDecision.of(form.topK, selected, weights);
   }
 
   private void score(float[] logits, int row, boolean @Nullable [] present, double[] scores) {
