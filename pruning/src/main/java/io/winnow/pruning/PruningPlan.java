@@ -13,7 +13,7 @@ import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
 import io.winnow.core.internal.file.FileKind;
 import io.winnow.core.internal.file.JsonFiles;
-import io.winnow.core.routing.RetainedExperts;
+import io.winnow.core.internal.routing.RetainedExperts;
 import io.winnow.pruning.internal.file.JsonFields;
 import java.io.IOException;
 import java.nio.file.Path;

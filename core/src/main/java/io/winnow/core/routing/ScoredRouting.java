@@ -6,6 +6,7 @@ import io.winnow.core.RoutingDecision;
 import io.winnow.core.Weighting;
 import io.winnow.core.Weighting.Divisor;
 import io.winnow.core.Weighting.Mass;
+import io.winnow.core.internal.routing.RetainedExperts;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
@@ -132,7 +133,7 @@ public final class ScoredRouting implements Routing {
         }
       }
     }
-    return RoutingDecision.owning(form.topK, selected, weights);
+    return RoutingDecision.of(form.topK, selected, weights);
   }
 
   private void score(float[] logits, int row, boolean @Nullable [] present, double[] scores) {

@@ -3,6 +3,7 @@ package io.winnow.core.routing;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
+import io.winnow.core.internal.routing.RetainedExperts;
 
 /**
  * SparseMixer at inference (Phi-3.5-MoE; arXiv 2409.12136): two winners one after the other. A
@@ -70,7 +71,7 @@ public final class SparseMixerRouting implements Routing {
         first = winner;
       }
     }
-    return RoutingDecision.owning(TOP_K, experts, weights);
+    return RoutingDecision.of(TOP_K, experts, weights);
   }
 
   private static int winner(float[] logits, int row, int numExperts, int excluded) {

@@ -1,4 +1,4 @@
-package io.winnow.core.routing;
+package io.winnow.core.internal.routing;
 
 import io.winnow.core.InvalidInputException;
 import java.util.List;
@@ -8,7 +8,7 @@ public final class RetainedExperts {
   private RetainedExperts() {}
 
   /** Checks that as many experts stay as every token selects. */
-  static void checkCount(int retained, int topK) {
+  public static void checkCount(int retained, int topK) {
     if (retained < topK) {
       throw new InvalidInputException(
           retained
