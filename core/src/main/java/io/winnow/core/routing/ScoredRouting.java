@@ -3,10 +3,10 @@ package io.winnow.core.routing;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
-import io.winnow.core.internal.routing.RetainedExperts;
 import io.winnow.core.Weighting;
 import io.winnow.core.Weighting.Divisor;
 import io.winnow.core.Weighting.Mass;
+import io.winnow.core.internal.routing.RetainedExperts;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 

@@ -5,10 +5,10 @@ import ai.djl.ndarray.types.DataType;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
-import io.winnow.core.internal.routing.RetainedExperts;
 import io.winnow.core.Weighting;
 import io.winnow.core.Weighting.Divisor;
 import io.winnow.core.Weighting.Mass;
+import io.winnow.core.internal.routing.RetainedExperts;
 import java.util.Optional;
 
 /**

@@ -344,7 +344,8 @@ class FamilyCheckpointTest {
   @ParameterizedTest(name = "{0}")
   @MethodSource("io.winnow.core.FamilyFixtures#families")
   void whatIsNotMergedOrTrainedIsRefusedWithItsReason(String family) {
-    boolean single = Set.of("mixtral", "qwen3_moe", "olmoe", "flex_olmo", "mellum").contains(family);
+    boolean single =
+        Set.of("mixtral", "qwen3_moe", "olmoe", "flex_olmo", "mellum").contains(family);
     try (Model model = loader(Fixtures.golden(family), true).load()) {
       MergeableMoeLayer layer = decoder(model).moeLayers().get(0);
       int experts = layer.numExperts();
