@@ -34,7 +34,13 @@ public final class FamilyFixtures {
           "deepseek_v3",
           "glm4_moe",
           "gpt_oss",
-          "llama4");
+          "llama4",
+          "glm4_moe_lite",
+          "dots1",
+          "solar_open",
+          "flex_olmo",
+          "mellum",
+          "minimax_m2");
 
   /** Tensors that hold a row, or a column of their only row, for each expert of layer (1). */
   public static final Pattern EXPERT_ROWS =

@@ -48,7 +48,9 @@ class RoomsTest {
           .dependOnClassesThat()
           .resideInAPackage("io.winnow.core.*..");
 
-  @ArchTest static final ArchRule routingUsesTheSeamAlone = onlyUses(ROOT + ".routing", ROOT);
+  @ArchTest
+  static final ArchRule routingUsesTheSeamAlone =
+      onlyUses(ROOT + ".routing", ROOT, ROOT + ".internal.routing");
 
   @ArchTest
   static final ArchRule calibrationReadsFilesAndRunsNoModel =

@@ -20,7 +20,7 @@ import java.util.Set;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
-/** Adds up tensors. Used once. */
+/** Adds up the tensors of a checkpoint for its {@link CheckpointSummary}. Used once. */
 final class CheckpointCounter {
   private final CheckpointLayout layout;
   private final DecoderConfig config;
@@ -83,27 +83,26 @@ final class CheckpointCounter {
     List<Integer> sparse = config.sparseLayers();
     StoredWeight[] shared = layout.shared(sparse.get(0));
     return new CheckpointSummary(
-        new CheckpointSummary.Contents(
-            layout.checkpoint().config().modelType(),
-            layout.quantization().method(),
-            config.layers(),
-            sparse.size(),
-            config.experts(),
-            config.topK(),
-            layout.routing(sparse.get(0), null).groups(),
-            config.intermediateSize(),
-            shared == null ? 0 : config.sharedSize(),
-            computeType.name(),
-            named(byType),
-            parts,
-            activeParameters(),
-            footprints()));
+        layout.checkpoint().config().modelType(),
+        layout.quantization().method(),
+        config.layers(),
+        sparse.size(),
+        config.experts(),
+        config.topK(),
+        layout.routing(sparse.get(0), null).groups(),
+        config.intermediateSize(),
+        shared == null ? 0 : config.sharedSize(),
+        computeType.name(),
+        names(byType),
+        parts,
+        activeParameters(),
+        footprints());
   }
 
-  private static Map<String, Long> named(Map<TensorType, Long> byType) {
-    Map<String, Long> named = new LinkedHashMap<>();
-    byType.forEach((type, bytes) -> named.put(type.name(), bytes));
-    return named;
+  private static Map<String, Long> names(Map<TensorType, Long> byType) {
+    Map<String, Long> names = new LinkedHashMap<>();
+    byType.forEach((type, bytes) -> names.put(type.name(), bytes));
+    return names;
   }
 
   private void sparse(int layer) {

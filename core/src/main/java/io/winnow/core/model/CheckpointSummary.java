@@ -12,14 +12,22 @@ import java.util.Map;
  * headers of its files: {@link MoeModels#inspect} makes one. Immutable.
  */
 public final class CheckpointSummary {
-  private final Contents contents;
+  private final String modelType;
+  private final String quantization;
+  private final int layers;
+  private final int moeLayers;
+  private final int experts;
+  private final int topK;
+  private final int groups;
+  private final int expertSize;
+  private final int sharedSize;
+  private final String computeType;
+  private final Map<String, Long> bytesByType;
+  private final Map<Part, Size> parts;
+  private final long activeParameters;
+  private final List<Footprint> footprints;
 
-  CheckpointSummary(Contents contents) {
-    this.contents = contents;
-  }
-
-  /** What the accessors return. */
-  record Contents(
+  CheckpointSummary(
       String modelType,
       String quantization,
       int layers,
@@ -34,82 +42,94 @@ public final class CheckpointSummary {
       Map<Part, Size> parts,
       long activeParameters,
       List<Footprint> footprints) {
-    Contents {
-      bytesByType = Collections.unmodifiableMap(new LinkedHashMap<>(bytesByType));
-      parts = Collections.unmodifiableMap(new EnumMap<>(parts));
-      footprints = List.copyOf(footprints);
-    }
+    this.modelType = modelType;
+    this.quantization = quantization;
+    this.layers = layers;
+    this.moeLayers = moeLayers;
+    this.experts = experts;
+    this.topK = topK;
+    this.groups = groups;
+    this.expertSize = expertSize;
+    this.sharedSize = sharedSize;
+    this.computeType = computeType;
+    this.bytesByType = Collections.unmodifiableMap(new LinkedHashMap<>(bytesByType));
+    this.parts = Collections.unmodifiableMap(new EnumMap<>(parts));
+    this.activeParameters = activeParameters;
+    this.footprints = List.copyOf(footprints);
   }
 
-  /** Returns {@code model_type} in config.json. */
+  /** Returns what {@code model_type} in config.json says. */
   public String modelType() {
-    return contents.modelType();
+    return modelType;
   }
 
   /** Returns {@code none}, {@code fp8} or {@code mxfp4}. */
   public String quantization() {
-    return contents.quantization();
+    return quantization;
   }
 
   /** Returns the number of decoder layers. */
   public int layers() {
-    return contents.layers();
+    return layers;
   }
 
-  /** Returns the number of layers with experts. */
+  /** Returns the number of decoder layers with experts. */
   public int moeLayers() {
-    return contents.moeLayers();
+    return moeLayers;
   }
 
-  /** Returns n, the experts of each layer that has some. */
+  /** Returns n, the experts of each such layer. */
   public int experts() {
-    return contents.experts();
+    return experts;
   }
 
   /** Returns k, the experts that a token selects. */
   public int topK() {
-    return contents.topK();
+    return topK;
   }
 
-  /** Returns the groups of experts, which must stay equally large; 1 for none. */
+  /** Returns the number of groups of experts, which must stay equally large; 1 for none. */
   public int groups() {
-    return contents.groups();
+    return groups;
   }
 
   /** Returns the intermediate size of an expert. */
   public int expertSize() {
-    return contents.expertSize();
+    return expertSize;
   }
 
   /** Returns the intermediate size of the shared experts together; 0 for none. */
   public int sharedSize() {
-    return contents.sharedSize();
+    return sharedSize;
   }
 
   /**
-   * Returns the type to compute in, unless the loader is given another, by safetensors' name
-   * ({@code BF16}).
+   * Returns the type to compute in, unless the loader is given another, by its name in safetensors
+   * files: {@code BF16}, {@code F16} or {@code F32}.
    */
   public String computeType() {
-    return contents.computeType();
+    return computeType;
   }
 
-  /** Returns the tensors' bytes by the type they are stored in, by safetensors' names. */
+  /**
+   * Returns the tensors' bytes by the name of the type that they are stored in, such as {@code
+   * BF16}.
+   */
   public Map<String, Long> bytesByType() {
-    return contents.bytesByType();
+    return bytesByType;
   }
 
   /** Returns what the tensors are for: all parts, whose bytes add up to those of all tensors. */
   public Map<Part, Size> parts() {
-    return contents.parts();
+    return parts;
   }
 
   /**
-   * Returns the parameters that one token is computed with: all but experts that it does not
-   * select, the embedding (unless that is the head too) and {@link Part#OTHER}.
+   * Returns the number of parameters that one token is computed with: all but experts that it does
+   * not select, the embedding (unless that is the head too) and {@link Part#OTHER}.
    */
   public long activeParameters() {
-    return contents.activeParameters();
+    return activeParameters;
   }
 
   /**
@@ -117,7 +137,7 @@ public final class CheckpointSummary {
    * downwards.
    */
   public List<Footprint> footprints() {
-    return contents.footprints();
+    return footprints;
   }
 
   /**
@@ -126,17 +146,15 @@ public final class CheckpointSummary {
    * the router, counts as an expert's. Of a checkpoint whose layers have the same number.
    */
   public long expertsWithin(long bytes) {
-    List<Footprint> footprints = footprints();
     Footprint whole = footprints.get(0);
     if (footprints.size() < 2) {
-      return bytes < whole.bytes() ? 0 : (long) experts() * moeLayers();
+      return bytes < whole.bytes() ? 0 : (long) experts * moeLayers;
     }
     Footprint less = footprints.get(footprints.size() - 1);
     long perExpert =
-        (whole.bytes() - less.bytes())
-            / ((long) (whole.retained() - less.retained()) * moeLayers());
+        (whole.bytes() - less.bytes()) / ((long) (whole.retained() - less.retained()) * moeLayers);
     long dropped = Math.max(0, -Math.floorDiv(bytes - whole.bytes(), perExpert));
-    return (long) experts() * moeLayers() - dropped;
+    return (long) experts * moeLayers - dropped;
   }
 
   /** What a tensor is for. */
@@ -187,7 +205,7 @@ public final class CheckpointSummary {
   /** Returns all tensors' size. */
   public Size total() {
     Size sum = new Size(0, 0);
-    for (Size part : parts().values()) {
+    for (Size part : parts.values()) {
       sum = sum.plus(part.parameters(), part.bytes());
     }
     return sum;

@@ -73,9 +73,9 @@ class CheckpointSummaryTest {
         .isEqualTo(
             sum(
                 source,
-                "model\\.norm\\..*|model\\.layers\\.\\d+\\.(input|post_attention)_layer.*"));
+                "model\\.norm\\..*|model\\.layers\\.\\d+\\.(input|post_attention|post_feedforward)_layer.*"));
     assertThat(parts.get(Part.ROUTER))
-        .isEqualTo(sum(source, block + "(gate|router|moe_statics)\\..*"));
+        .isEqualTo(sum(source, block + "((gate|router|moe_statics)\\..*|e_score_correction_bias)"));
     assertThat(parts.get(Part.ROUTED_EXPERTS))
         .isEqualTo(sum(source, block + "(experts\\.|input_linear|output_linear).*"));
     assertThat(parts.get(Part.SHARED_EXPERTS)).isEqualTo(sum(source, block + "shared_expert.*"));

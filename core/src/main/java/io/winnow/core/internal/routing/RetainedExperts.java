@@ -7,6 +7,18 @@ import java.util.List;
 public final class RetainedExperts {
   private RetainedExperts() {}
 
+  /** Checks that as many experts stay as every token selects. */
+  public static void checkCount(int retained, int topK) {
+    if (retained < topK) {
+      throw new InvalidInputException(
+          retained
+              + " experts cannot serve tokens that select "
+              + topK
+              + " each; retain at least "
+              + topK);
+    }
+  }
+
   /**
    * Checks the experts that one layer shall retain.
    *

@@ -56,6 +56,19 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /** Every family pruned, viewed layer by layer, in its variants, and where it is refused. */
 class FamilyCheckpointTest {
+  /** The families with shared experts. */
+  private static final Set<String> SHARED =
+      Set.of(
+          "qwen2_moe",
+          "deepseek_v2",
+          "deepseek_v3",
+          "glm4_moe",
+          "ernie4_5_moe",
+          "llama4",
+          "glm4_moe_lite",
+          "dots1",
+          "solar_open");
+
   @TempDir Path folder;
 
   private static MoeDecoder decoder(Model model) {
@@ -167,8 +180,7 @@ class FamilyCheckpointTest {
         // A shared expert's output is the same for any choice of the others.
         float[] whole = golden.readFloats("moe_out." + index);
         NDArray shared = manager.create(whole).reshape(34, -1).sub(sum);
-        if (!Set.of("qwen2_moe", "deepseek_v2", "deepseek_v3", "glm4_moe", "ernie4_5_moe", "llama4")
-            .contains(family)) {
+        if (!SHARED.contains(family)) {
           assertClose(sum.toFloatArray(), whole, "output of the experts");
         } else {
           assertThat(shared.norm().toFloatArray()[0]).as("shared experts").isGreaterThan(1e-3f);
@@ -242,7 +254,7 @@ class FamilyCheckpointTest {
   }
 
   @ParameterizedTest(name = "{0}")
-  @CsvSource({"deepseek_v2, 3", "deepseek_v3, 3", "glm4_moe, 3"})
+  @CsvSource({"deepseek_v2, 3", "deepseek_v3, 3", "glm4_moe, 3", "glm4_moe_lite, 3"})
   void extraPredictionLayersAreCarriedAlong(String family, int layer) throws Exception {
     Path source = Fixtures.golden(family);
     Path extended = Files.createDirectories(folder.resolve("extended"));
@@ -270,16 +282,9 @@ class FamilyCheckpointTest {
     Files.copy(source.resolve("model.safetensors"), old.resolve("model.safetensors"));
     JsonObject config =
         JsonParser.parseString(Files.readString(source.resolve("config.json"))).getAsJsonObject();
-    JsonObject rope = config.remove("rope_parameters").getAsJsonObject();
-    config.add("rope_theta", rope.remove("rope_theta"));
-    JsonElement part = rope.remove("partial_rotary_factor");
-    if (part != null) {
-      config.add("partial_rotary_factor", part);
-    }
-    JsonElement type = rope.remove("rope_type");
-    if (!type.getAsString().equals("default")) {
-      rope.add("type", type);
-      config.add("rope_scaling", rope);
+    // What is rotated otherwise layer by layer never had older names.
+    if (!family.equals("mellum")) {
+      renameRotary(config);
     }
     config.add("torch_dtype", config.remove("dtype"));
     if (family.equals("qwen3_moe")) {
@@ -291,10 +296,56 @@ class FamilyCheckpointTest {
     }
   }
 
+  private static void renameRotary(JsonObject config) {
+    JsonObject rope = config.remove("rope_parameters").getAsJsonObject();
+    config.add("rope_theta", rope.remove("rope_theta"));
+    JsonElement part = rope.remove("partial_rotary_factor");
+    if (part != null) {
+      config.add("partial_rotary_factor", part);
+    }
+    JsonElement type = rope.remove("rope_type");
+    if (!type.getAsString().equals("default")) {
+      rope.add("type", type);
+      config.add("rope_scaling", rope);
+    }
+  }
+
+  /** The same model by the words of the hub's config.json, where they differ. */
+  @Test
+  void theHubsConfigurationIsRead() throws Exception {
+    Path source = Fixtures.golden("glm4_moe_lite");
+    Path hub = Files.createDirectories(folder.resolve("hub"));
+    Files.copy(source.resolve("model.safetensors"), hub.resolve("model.safetensors"));
+    Files.copy(source.resolve("config_hub.json"), hub.resolve("config.json"));
+    try (Model model = loader(hub, true).load()) {
+      assertClose(
+          logits(model, inputs("glm4_moe_lite")),
+          golden("glm4_moe_lite").readFloats("logits"),
+          "logits");
+    }
+  }
+
+  /** The part of a head that is rotated, as the hub's config.json of MiniMax-M2 says it. */
+  @Test
+  void rotatedElementsMayBeCounted() throws Exception {
+    Path source = Fixtures.golden("minimax_m2");
+    Path hub = Files.createDirectories(folder.resolve("hub"));
+    Files.copy(source.resolve("model.safetensors"), hub.resolve("model.safetensors"));
+    JsonObject config =
+        JsonParser.parseString(Files.readString(source.resolve("config.json"))).getAsJsonObject();
+    config.getAsJsonObject("rope_parameters").remove("partial_rotary_factor");
+    Files.writeString(hub.resolve("config.json"), config.toString());
+    try (Model model = loader(hub, true).load()) {
+      assertClose(
+          logits(model, inputs("minimax_m2")), golden("minimax_m2").readFloats("logits"), "logits");
+    }
+  }
+
   @ParameterizedTest(name = "{0}")
   @MethodSource("io.winnow.core.FamilyFixtures#families")
   void whatIsNotMergedOrTrainedIsRefusedWithItsReason(String family) {
-    boolean single = Set.of("mixtral", "qwen3_moe", "olmoe").contains(family);
+    boolean single =
+        Set.of("mixtral", "qwen3_moe", "olmoe", "flex_olmo", "mellum").contains(family);
     try (Model model = loader(Fixtures.golden(family), true).load()) {
       MergeableMoeLayer layer = decoder(model).moeLayers().get(0);
       int experts = layer.numExperts();
