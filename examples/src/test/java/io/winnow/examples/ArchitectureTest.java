@@ -122,10 +122,10 @@ class ArchitectureTest {
               resideInAnyPackage("io.winnow.core.model..", "io.winnow.core.internal..")
                   .and(not(resideInAnyPackage(SMALL_HELPERS)))
                   .and(not(type(MoeModels.class)))
-                  .and(not(type(RetainedExperts.class)))
                   .and(not(type(ExpertMask.class)))
                   .and(not(type(ExpertMatrix.class)))
                   .and(not(type(LayerSparsity.class)))
+                  .and(not(type(RetainedExperts.class)))
                   .and(not(type(SafetensorsFile.class)))
                   .and(not(type(OutputTensor.class))))
           .because(

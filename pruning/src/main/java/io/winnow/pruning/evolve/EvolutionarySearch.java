@@ -175,7 +175,7 @@ public final class EvolutionarySearch {
                 history.size() - bestAt,
                 best,
                 time.elapsed());
-        listener.onGeneration(new Generation(state, generation));
+        listener.onGeneration(new SearchGeneration(state, generation));
       }
       return history;
     }

@@ -8,9 +8,9 @@ import java.util.List;
  * @param state where the search stands after it
  * @param individuals in the order in which they were made
  */
-public record Generation(SearchState state, List<EvaluatedIndividual> individuals) {
+public record SearchGeneration(SearchState state, List<EvaluatedIndividual> individuals) {
   /** Copies the list. */
-  public Generation {
+  public SearchGeneration {
     individuals = List.copyOf(individuals);
   }
 }
