@@ -22,18 +22,18 @@ import java.util.stream.IntStream;
  * The groups of a layer's experts, equal parts in order, of each of which equally many stay; often
  * one group of all.
  */
-public final class ExpertGroups {
+public final class EqualGroups {
   private final int groups;
   private final int size;
 
-  private ExpertGroups(int groups, int size) {
+  private EqualGroups(int groups, int size) {
     this.groups = groups;
     this.size = size;
   }
 
   /** Returns the groups of a layer. */
-  public static ExpertGroups of(Routing routing, int numExperts) {
-    return new ExpertGroups(routing.groups(), numExperts / routing.groups());
+  public static EqualGroups of(Routing routing, int numExperts) {
+    return new EqualGroups(routing.groups(), numExperts / routing.groups());
   }
 
   boolean together(int expert, int other) {
