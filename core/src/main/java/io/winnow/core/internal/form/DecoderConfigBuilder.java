@@ -245,8 +245,8 @@ public final class DecoderConfigBuilder {
 
   /** Ends the configuration. */
   public DecoderConfig build() {
-    int experts = json.requirePositiveInt(countFields);
-    int topK = json.requirePositiveInt(topKField);
+    int experts = json.requirePositiveInt(CountFields.with(CountFields.EXPERTS, countFields));
+    int topK = json.requirePositiveInt(CountFields.with(CountFields.TOP_K, topKField));
     if (topK > experts) {
       throw new InvalidInputException(
           String.format(
