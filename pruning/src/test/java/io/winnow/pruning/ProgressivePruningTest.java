@@ -40,7 +40,7 @@ class ProgressivePruningTest {
         double[][] x = model.input(calibration, place, pruned);
         double least = Double.POSITIVE_INFINITY;
         for (SubsetLoss loss : found.losses()) {
-          double[][] actual = model.output(layer, x, FakeModel.others(6, loss.dropped()));
+          double[][] actual = model.output(layer, x, Subsets.others(6, loss.dropped()));
           double expected = FakeModel.loss(target, actual, tokensPerGroup);
           assertThat(loss.loss())
               .as("seed %s, layer %s, dropped %s", seed, place, loss.dropped())

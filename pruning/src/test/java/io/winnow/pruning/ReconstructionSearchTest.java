@@ -57,14 +57,14 @@ class ReconstructionSearchTest {
                 .layers()
                 .get(0);
         String what = "seed " + seed + ", r = " + retained;
-        List<List<Integer>> subsets = FakeModel.subsets(experts, experts - retained);
+        List<List<Integer>> subsets = Subsets.of(experts, experts - retained);
         assertThat(layer.losses()).as(what).hasSize(subsets.size()).isSorted();
         assertThat(layer.losses().stream().map(SubsetLoss::dropped))
             .as(what)
             .containsExactlyInAnyOrderElementsOf(subsets);
         double least = Double.POSITIVE_INFINITY;
         for (SubsetLoss loss : layer.losses()) {
-          List<Integer> kept = FakeModel.others(experts, loss.dropped());
+          List<Integer> kept = Subsets.others(experts, loss.dropped());
           double expected = bruteForce(model, calibration, kept, tokensPerGroup);
           assertThat(loss.loss())
               .as("%s, dropped %s", what, loss.dropped())
@@ -75,7 +75,7 @@ class ReconstructionSearchTest {
         assertThat(layer.loss().getAsDouble()).as(what).isEqualTo(layer.losses().get(0).loss());
         assertThat(layer.loss().getAsDouble()).as(what).isCloseTo(least, within(1e-5 * least));
         assertThat(layer.dropped()).as(what).isEqualTo(layer.losses().get(0).dropped());
-        assertThat(layer.retained()).as(what).isEqualTo(FakeModel.others(experts, layer.dropped()));
+        assertThat(layer.retained()).as(what).isEqualTo(Subsets.others(experts, layer.dropped()));
         double[][] nothing = new double[45][WIDTH];
         double norm =
             FakeModel.loss(
@@ -167,8 +167,7 @@ class ReconstructionSearchTest {
       List<List<Integer>> sets = best.stream().map(SubsetLoss::dropped).toList();
       assertThat(choice.dropped())
           .as("seed %s of %s", seed, best)
-          .isEqualTo(
-              FakeModel.subsets(6, 3).stream().filter(sets::contains).findFirst().orElseThrow());
+          .isEqualTo(Subsets.of(6, 3).stream().filter(sets::contains).findFirst().orElseThrow());
     }
   }
 
