@@ -8,4 +8,5 @@ module io.winnow.pruning {
 
   exports io.winnow.pruning;
   exports io.winnow.pruning.evolve;
+  exports io.winnow.pruning.shrink;
 }
