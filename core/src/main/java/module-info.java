@@ -30,6 +30,8 @@ module io.winnow.core {
       io.winnow.skipping;
   exports io.winnow.core.internal.kernel.fit to
       io.winnow.pruning;
+  exports io.winnow.core.internal.routing to
+      io.winnow.pruning;
   exports io.winnow.core.internal.safetensors to
       io.winnow.pruning;
 

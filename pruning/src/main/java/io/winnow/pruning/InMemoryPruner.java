@@ -94,7 +94,7 @@ final class InMemoryPruner {
               }
             }
           };
-      CalibrationRun.forward(model, task.batches(), measuring, task.steps());
+      CalibrationRun.forward(model, task.batches(), measuring, task.progress());
     }
     return tables;
   }

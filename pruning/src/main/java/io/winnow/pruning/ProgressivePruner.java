@@ -1,6 +1,7 @@
 package io.winnow.pruning;
 
 import ai.djl.ndarray.NDArray;
+import ai.djl.util.Progress;
 import com.google.common.base.Stopwatch;
 import com.google.common.primitives.Doubles;
 import com.google.common.primitives.Floats;
@@ -15,7 +16,6 @@ import io.winnow.pruning.internal.table.GroupedSum;
 import io.winnow.pruning.internal.table.InnerProductTable;
 import io.winnow.pruning.internal.table.RoutedOutput;
 import io.winnow.pruning.internal.work.Interrupts;
-import io.winnow.pruning.internal.work.Steps;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -48,23 +48,23 @@ final class ProgressivePruner {
   }
 
   PruningReport report() {
-    Steps steps = task.steps();
-    steps.begin("Calibrating", (long) batches.size() * model.moeLayers().size());
+    Progress progress = task.progress();
+    progress.reset("Calibrating", (long) batches.size() * model.moeLayers().size());
     List<PruningReport.Layer> layers = new ArrayList<>();
     for (MoeLayerView layer : model.moeLayers()) {
-      PruningReport.Layer choice = choose(layer, steps);
+      PruningReport.Layer choice = choose(layer, progress);
       if (choice.truncatedTokens() > 0) {
         choice = choice.withLoss(trueLoss(layer, choice.retained()));
       }
       chosen.put(layer.layerIndex(), choice.retained());
       layers.add(choice);
     }
-    steps.end();
+    progress.end();
     Interrupts.check();
     return task.report(true, layers, List.of(), source, total.elapsed());
   }
 
-  private PruningReport.Layer choose(MoeLayerView layer, Steps steps) {
+  private PruningReport.Layer choose(MoeLayerView layer, Progress progress) {
     InnerProductTable seen = task.newTable(layer, budget);
     Stopwatch time = Stopwatch.createUnstarted();
     for (TokenSequences batch : batches) {
@@ -80,7 +80,7 @@ final class ProgressivePruner {
             CalibrationPass.add(seen, layer, hidden, task.withOutputs(), target);
             time.stop();
           });
-      steps.done();
+      progress.increment(1);
     }
     task.checkAllSeen(seen);
     return task.choose(seen, time.start());

@@ -1,16 +1,17 @@
 package io.winnow.pruning;
 
+import ai.djl.util.Progress;
 import com.google.common.base.Stopwatch;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.Provenance;
 import io.winnow.core.Routing;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.calibration.Calibration;
+import io.winnow.core.internal.environment.SilentProgress;
 import io.winnow.pruning.internal.table.CandidateBudget;
 import io.winnow.pruning.internal.table.InnerProductTable;
 import io.winnow.pruning.internal.work.CalibrationRun;
 import io.winnow.pruning.internal.work.Interrupts;
-import io.winnow.pruning.internal.work.Steps;
 import java.time.Duration;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -50,8 +51,8 @@ record PruningTask(
         sequences(), tokens == null ? CalibrationRun.BATCH_TOKENS : tokens);
   }
 
-  Steps steps() {
-    return new Steps(options.progress());
+  Progress progress() {
+    return SilentProgress.unless(options.progress());
   }
 
   /** Returns the tokens of one group of the loss. */

@@ -1,6 +1,6 @@
 package io.winnow.pruning;
 
-import io.winnow.pruning.internal.search.ExpertGroups;
+import io.winnow.pruning.internal.search.EqualGroups;
 import java.util.List;
 
 /** Keeps experts by lot. The seed and the layer's number decide. */
@@ -22,7 +22,7 @@ final class RandomChoice implements PruningMethod {
 
   @Override
   public Choice choose(LayerCalibration layer, int retained, long seed) {
-    ExpertGroups groups = ExpertGroups.of(layer.routing(), layer.numExperts());
+    EqualGroups groups = EqualGroups.of(layer.routing(), layer.numExperts());
     return new Choice(groups.drawn(layer.layerIndex(), retained, seed), false, List.of());
   }
 }

@@ -1,6 +1,6 @@
 package io.winnow.pruning;
 
-import io.winnow.pruning.internal.search.ExpertGroups;
+import io.winnow.pruning.internal.search.EqualGroups;
 import io.winnow.pruning.internal.table.InnerProductTable;
 import java.util.List;
 import java.util.function.Function;
@@ -16,7 +16,7 @@ record ScoreMethod(
 
   @Override
   public Choice choose(LayerCalibration layer, int retained, long seed) {
-    ExpertGroups groups = ExpertGroups.of(layer.routing(), layer.numExperts());
+    EqualGroups groups = EqualGroups.of(layer.routing(), layer.numExperts());
     List<Integer> best = groups.highest(scores.apply(layer.table()), retained);
     return new Choice(best, true, List.of());
   }

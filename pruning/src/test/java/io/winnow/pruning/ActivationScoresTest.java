@@ -150,13 +150,8 @@ class ActivationScoresTest {
   }
 
   private static PruningReport.Layer search(PruningMethod method, Reference on, int retained) {
-    return ExpertPruner.builder()
-        .optMethod(method)
-        .optMeasureLoss(false)
-        .build()
-        .search(on.model, on.calibration, retained)
-        .layers()
-        .get(0);
+    return on.model.firstLayer(
+        ExpertPruner.builder().optMethod(method).optMeasureLoss(false), on.calibration, retained);
   }
 
   @ParameterizedTest(name = "{0}")
@@ -259,12 +254,11 @@ class ActivationScoresTest {
   void whereEveryTokenNeedsAllExpertsLeaveOneOutKeepsThem() {
     FakeModel model = FakeModel.random(1, 1, 3, 4, 3, true);
     assertThat(
-            ExpertPruner.builder()
-                .optMethod(PruningMethod.leaveOneOut())
-                .build()
-                .search(model, FakeModel.calibration(1, 2, 5), 3)
-                .layers()
-                .get(0)
+            model
+                .firstLayer(
+                    ExpertPruner.builder().optMethod(PruningMethod.leaveOneOut()),
+                    FakeModel.calibration(1, 2, 5),
+                    3)
                 .retained())
         .containsExactly(0, 1, 2);
   }

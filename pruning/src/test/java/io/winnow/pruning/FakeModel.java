@@ -127,6 +127,12 @@ public final class FakeModel implements MoeModel {
     return state.toString();
   }
 
+  /** What a pruner would do with the first layer. */
+  public PruningReport.Layer firstLayer(
+      ExpertPruner.Builder options, Calibration calibration, int retained) {
+    return options.build().search(this, calibration, retained).layers().get(0);
+  }
+
   @Override
   public List<Layer> moeLayers() {
     return List.copyOf(layers);

@@ -25,7 +25,7 @@ class ReconstructionSearchTest {
 
   private static PruningReport.Layer search(
       FakeModel model, Calibration calibration, int retained) {
-    return ExpertPruner.builder().build().search(model, calibration, retained).layers().get(0);
+    return model.firstLayer(ExpertPruner.builder(), calibration, retained);
   }
 
   private static double bruteForce(
@@ -50,12 +50,8 @@ class ReconstructionSearchTest {
       int tokensPerGroup = group == 0 ? 45 : group * 9;
       for (int retained = topK; retained <= experts; retained++) {
         PruningReport.Layer layer =
-            ExpertPruner.builder()
-                .optSequencesPerGroup(group)
-                .build()
-                .search(model, calibration, retained)
-                .layers()
-                .get(0);
+            model.firstLayer(
+                ExpertPruner.builder().optSequencesPerGroup(group), calibration, retained);
         String what = "seed " + seed + ", r = " + retained;
         List<List<Integer>> subsets = Subsets.of(experts, experts - retained);
         assertThat(layer.losses()).as(what).hasSize(subsets.size()).isSorted();
@@ -218,12 +214,7 @@ class ReconstructionSearchTest {
     FakeModel model = FakeModel.random(12, 1, 5, WIDTH, 2, true);
     Calibration all = FakeModel.calibration(12, 7, 8);
     PruningReport.Layer layer =
-        ExpertPruner.builder()
-            .optSequencesPerGroup(3)
-            .build()
-            .search(model, all, 3)
-            .layers()
-            .get(0);
+        model.firstLayer(ExpertPruner.builder().optSequencesPerGroup(3), all, 3);
     double sum = 0;
     for (int[] group : new int[][] {{0, 3}, {3, 6}, {6, 7}}) {
       long[][] ids = new long[group[1] - group[0]][];
@@ -240,12 +231,9 @@ class ReconstructionSearchTest {
     FakeModel model = FakeModel.random(13, 1, 5, WIDTH, 2, true);
     Calibration calibration = FakeModel.calibration(13, 3, 8);
     assertThat(
-            ExpertPruner.builder()
-                .optSequencesPerGroup(Integer.MAX_VALUE)
-                .build()
-                .search(model, calibration, 3)
-                .layers()
-                .get(0)
+            model
+                .firstLayer(
+                    ExpertPruner.builder().optSequencesPerGroup(Integer.MAX_VALUE), calibration, 3)
                 .losses())
         .isEqualTo(search(model, calibration, 3).losses());
   }
@@ -254,13 +242,8 @@ class ReconstructionSearchTest {
 
   private static PruningReport.Layer search(
       PruningMethod method, FakeModel model, Calibration calibration, int retained, long seed) {
-    return ExpertPruner.builder()
-        .optMethod(method)
-        .optSeed(seed)
-        .build()
-        .search(model, calibration, retained)
-        .layers()
-        .get(0);
+    return model.firstLayer(
+        ExpertPruner.builder().optMethod(method).optSeed(seed), calibration, retained);
   }
 
   @Test

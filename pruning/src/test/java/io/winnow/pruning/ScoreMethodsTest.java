@@ -122,16 +122,10 @@ class ScoreMethodsTest {
   void theLossOfAScoreMethodIsThatOfTheSameSubsetInTheSearch() {
     FakeModel model = FakeModel.random(2, 1, 6, 6, 2, true);
     Calibration calibration = FakeModel.calibration(2, 4, 8);
-    List<SubsetLoss> losses =
-        ExpertPruner.builder().build().search(model, calibration, 3).layers().get(0).losses();
+    List<SubsetLoss> losses = model.firstLayer(ExpertPruner.builder(), calibration, 3).losses();
     for (PruningMethod method : PruningMethod.all()) {
       PruningReport.Layer layer =
-          ExpertPruner.builder()
-              .optMethod(method)
-              .build()
-              .search(model, calibration, 3)
-              .layers()
-              .get(0);
+          model.firstLayer(ExpertPruner.builder().optMethod(method), calibration, 3);
       double expected =
           losses.stream()
               .filter(loss -> loss.dropped().equals(layer.dropped()))

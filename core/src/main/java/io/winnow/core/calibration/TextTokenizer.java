@@ -90,9 +90,9 @@ public final class TextTokenizer implements AutoCloseable {
   }
 
   /**
-   * Returns a text's token ids without special tokens: what a text is calibrated on and measured
-   * by. A special token spelled out in the text ({@code </s>}) still becomes that token, as in
-   * Hugging Face Transformers.
+   * Returns a text's token ids without special tokens: what texts are run and measured by. A
+   * special token spelled out in the text ({@code </s>}) still becomes that token, as in Hugging
+   * Face Transformers.
    *
    * @param text the text; an empty one has no tokens
    * @return all its token ids, {@code [tokens]}

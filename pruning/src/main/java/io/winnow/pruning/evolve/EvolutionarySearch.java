@@ -6,13 +6,13 @@ import com.google.gson.JsonObject;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Provenance;
+import io.winnow.core.internal.environment.Interruption;
 import io.winnow.pruning.internal.evolve.Evaluated;
 import io.winnow.pruning.internal.evolve.Journal;
 import io.winnow.pruning.internal.evolve.MergingOperators;
 import io.winnow.pruning.internal.evolve.Operators;
 import io.winnow.pruning.internal.evolve.PruningOperators;
 import io.winnow.pruning.internal.evolve.Shape;
-import io.winnow.pruning.internal.work.Interrupts;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -152,7 +152,7 @@ public final class EvolutionarySearch {
       int bestAt = 0;
       SearchState state = new SearchState(phase, 0, 0, 0, best, time.elapsed());
       while (!limit.isReached(state)) {
-        Interrupts.check(Journal.INTERRUPTED);
+        Interruption.check(Journal.INTERRUPTED);
         // As if there were no limit, so that a longer search has a shorter one's generations.
         List<Individual> next = next(operators, history, random(phase, state.generation()));
         next = next.subList(0, Math.min(next.size(), limit.evaluationsLeft(state)));
@@ -175,7 +175,7 @@ public final class EvolutionarySearch {
                 history.size() - bestAt,
                 best,
                 time.elapsed());
-        listener.onGeneration(new Generation(state, generation));
+        listener.onGeneration(new SearchGeneration(state, generation));
       }
       return history;
     }

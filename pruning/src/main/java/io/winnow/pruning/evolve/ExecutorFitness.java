@@ -2,8 +2,8 @@ package io.winnow.pruning.evolve;
 
 import com.google.common.base.Throwables;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.internal.environment.Interruption;
 import io.winnow.pruning.internal.evolve.Journal;
-import io.winnow.pruning.internal.work.Interrupts;
 import java.util.HashMap;
 import java.util.Iterator;
 import java.util.Map;
@@ -64,7 +64,7 @@ final class ExecutorFitness implements Fitness {
     Map<Future<Double>, Attempt> running = new HashMap<>();
     try {
       do {
-        Interrupts.check(Journal.INTERRUPTED);
+        Interruption.check(Journal.INTERRUPTED);
         while (running.size() < parallelism && individuals.hasNext()) {
           submit(individuals.next(), 0, running);
         }
@@ -115,7 +115,7 @@ final class ExecutorFitness implements Fitness {
       results.accept(done.individual(), done.future().get());
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
-      Interrupts.check(Journal.INTERRUPTED);
+      Interruption.check(Journal.INTERRUPTED);
     } catch (ExecutionException | CancellationException e) {
       Throwable cause = e instanceof ExecutionException ? e.getCause() : e;
       if (done.number() >= retries || cause instanceof InvalidInputException) {

@@ -1,7 +1,7 @@
 package io.winnow.pruning.evolve;
 
+import io.winnow.core.internal.environment.Interruption;
 import io.winnow.pruning.internal.evolve.Journal;
-import io.winnow.pruning.internal.work.Interrupts;
 import java.util.Iterator;
 import java.util.function.ToDoubleFunction;
 
@@ -10,7 +10,7 @@ record InlineFitness(String digest, ToDoubleFunction<Individual> function) imple
   @Override
   public void evaluate(Iterator<Individual> individuals, Results results) {
     while (individuals.hasNext()) {
-      Interrupts.check(Journal.INTERRUPTED);
+      Interruption.check(Journal.INTERRUPTED);
       Individual individual = individuals.next();
       results.accept(individual, function.applyAsDouble(individual));
     }

@@ -8,7 +8,7 @@ import io.winnow.core.MergeableMoeLayer;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
-import io.winnow.core.routing.RetainedExperts;
+import io.winnow.core.internal.routing.RetainedExperts;
 import io.winnow.pruning.PruningPlan;
 import io.winnow.pruning.PruningReport;
 import io.winnow.pruning.SubsetLoss;

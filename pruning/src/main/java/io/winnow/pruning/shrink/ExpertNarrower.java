@@ -1,5 +1,7 @@
 package io.winnow.pruning.shrink;
 
+import io.winnow.core.internal.environment.Interruption;
+import io.winnow.core.internal.environment.SilentProgress;
 import ai.djl.Device;
 import ai.djl.util.Progress;
 import com.google.common.base.Stopwatch;
@@ -14,8 +16,6 @@ import io.winnow.pruning.internal.shrink.LayerRecipe;
 import io.winnow.pruning.internal.shrink.SequenceSplit;
 import io.winnow.pruning.internal.shrink.Walk;
 import io.winnow.pruning.internal.shrink.WalkSettings;
-import io.winnow.pruning.internal.work.Interrupts;
-import io.winnow.pruning.internal.work.Steps;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
@@ -184,18 +184,18 @@ public final class ExpertNarrower {
       Map<Integer, LayerSize> sizes,
       Provenance provenance,
       Path target) {
-    Steps steps = new Steps(progress);
+    Progress steps = SilentProgress.unless(progress);
     try (DraftFolder draft = DraftFolder.beside(target)) {
       LayerwiseModel.Output output = model.output(draft.path(), sizes, target);
       output.check();
-      steps.begin(repair ? "Narrowing and repairing" : "Narrowing", recipes.size());
+      steps.reset(repair ? "Narrowing and repairing" : "Narrowing", recipes.size());
       Walk.Result result =
           new Walk(
                   model,
                   SequenceSplit.forFit(calibration.sequences()),
                   new WalkSettings(device, batchTokens, memoryBytes, repair, steps, INTERRUPTED))
               .run(recipes, output);
-      Interrupts.check(INTERRUPTED);
+      Interruption.check(INTERRUPTED);
       output.complete(provenance);
       steps.end();
       return result;

@@ -1,5 +1,7 @@
 package io.winnow.pruning.shrink;
 
+import io.winnow.core.internal.environment.Interruption;
+import io.winnow.core.internal.environment.SilentProgress;
 import ai.djl.Device;
 import ai.djl.Model;
 import ai.djl.util.Progress;
@@ -20,8 +22,6 @@ import io.winnow.pruning.internal.shrink.LayerRecipe;
 import io.winnow.pruning.internal.shrink.SequenceSplit;
 import io.winnow.pruning.internal.shrink.Walk;
 import io.winnow.pruning.internal.shrink.WalkSettings;
-import io.winnow.pruning.internal.work.Interrupts;
-import io.winnow.pruning.internal.work.Steps;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -102,8 +102,8 @@ public final class ModelShrinker {
     SequenceSplit split = SequenceSplit.forComparing(sequences);
     try (DraftFolder draft = DraftFolder.beside(target)) {
       CalibrationStatistics seen = needsChoice(entries) ? choose(source, fitted(split)) : null;
-      Steps steps = new Steps(progress);
-      steps.begin("Trying", (long) entries.size() * model.layers());
+      Progress steps = SilentProgress.unless(progress);
+      steps.reset("Trying", (long) entries.size() * model.layers());
       List<ShrinkReport.Candidate> candidates = new ArrayList<>();
       ShrinkReport.Candidate full = null;
       for (CandidateList.Entry entry : entries) {
@@ -176,7 +176,7 @@ public final class ModelShrinker {
     return recipes;
   }
 
-  private WalkSettings settings(Steps steps) {
+  private WalkSettings settings(Progress steps) {
     return new WalkSettings(device, batchTokens, memoryBytes, true, steps, INTERRUPTED);
   }
 
@@ -218,7 +218,7 @@ public final class ModelShrinker {
       DraftFolder draft,
       Path target) {
     Stopwatch time = Stopwatch.createStarted();
-    Steps steps = new Steps(progress);
+    Progress steps = SilentProgress.unless(progress);
     Provenance provenance =
         new Provenance(
             String.format(
@@ -230,11 +230,11 @@ public final class ModelShrinker {
         model.output(
             draft.path(), Sizes.uniform(model, winner.experts(), winner.width()), target);
     output.check();
-    steps.begin("Writing " + winner.name(), recipes.size());
+    steps.reset("Writing " + winner.name(), recipes.size());
     Walk.Result result =
         new Walk(model, SequenceSplit.forFit(calibration.sequences()), settings(steps))
             .run(recipes, output);
-    Interrupts.check(INTERRUPTED);
+    Interruption.check(INTERRUPTED);
     output.complete(provenance);
     steps.end();
     return new NarrowingReport(

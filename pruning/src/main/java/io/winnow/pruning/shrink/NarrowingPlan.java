@@ -1,5 +1,7 @@
 package io.winnow.pruning.shrink;
 
+import io.winnow.core.internal.environment.Interruption;
+import io.winnow.core.internal.environment.SilentProgress;
 import ai.djl.util.Progress;
 import com.google.common.collect.ImmutableSortedMap;
 import com.google.gson.JsonArray;
@@ -13,10 +15,8 @@ import io.winnow.core.LayerwiseModel;
 import io.winnow.core.Provenance;
 import io.winnow.core.internal.file.JsonFiles;
 import io.winnow.core.model.MoeModels;
-import io.winnow.pruning.internal.file.FileKind;
+import io.winnow.core.internal.file.FileKind;
 import io.winnow.pruning.internal.file.JsonFields;
-import io.winnow.pruning.internal.work.Interrupts;
-import io.winnow.pruning.internal.work.Steps;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -136,17 +136,17 @@ public final class NarrowingPlan {
     try (DraftFolder draft = DraftFolder.beside(target)) {
       LayerwiseModel.Output output = model.output(draft.path(), sizes, target);
       output.check();
-      Steps steps = new Steps(progress);
-      steps.begin("Writing", model.layers());
+      Progress steps = SilentProgress.unless(progress);
+      steps.reset("Writing", model.layers());
       for (int layer = 0; layer < model.layers(); layer++) {
-        Interrupts.check("Writing was interrupted; nothing is left of it");
+        Interruption.check("Writing was interrupted; nothing is left of it");
         Layer of = layers.get(layer);
         if (of == null) {
           output.write(layer, List.of());
         } else {
           output.write(layer, new LayerCut(of.retained(), of.channels(), List.of()));
         }
-        steps.done();
+        steps.increment(1);
       }
       output.complete(provenance);
       steps.end();

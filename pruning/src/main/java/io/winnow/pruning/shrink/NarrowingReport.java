@@ -4,7 +4,7 @@ import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import io.winnow.core.Provenance;
 import io.winnow.core.internal.file.JsonFiles;
-import io.winnow.pruning.internal.file.FileKind;
+import io.winnow.core.internal.file.FileKind;
 import io.winnow.pruning.internal.file.JsonFields;
 import io.winnow.pruning.internal.shrink.LayerOutcome;
 import java.io.IOException;

@@ -12,9 +12,9 @@ import io.winnow.core.Provenance;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.calibration.Calibration;
+import io.winnow.core.internal.environment.SilentProgress;
 import io.winnow.pruning.internal.work.CalibrationRun;
 import io.winnow.pruning.internal.work.Interrupts;
-import io.winnow.pruning.internal.work.Steps;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -97,7 +97,8 @@ public final class Wanda {
         model.sourceDigest().orElse(null); // Before the work, while its files are there.
     List<TokenSequences> batches =
         CalibrationRun.batches(calibration.sequences(), CalibrationRun.BATCH_TOKENS);
-    CalibrationRun.forward(model, batches, new Observer(seen, last), new Steps(progress));
+    CalibrationRun.forward(
+        model, batches, new Observer(seen, last), SilentProgress.unless(progress));
     return new WandaMask(
         pattern,
         seen,

@@ -17,7 +17,7 @@ class EvolutionReportTest {
 
   @Test
   void theReportHasEveryEvaluationsFitnessInTheirOrder() {
-    List<Generation> generations =
+    List<SearchGeneration> generations =
         EvolutionarySearchTest.generations(FakeTask.search(FakeTask.inline(), 2));
     EvolutionReport report = FakeTask.search(FakeTask.inline(), 2).build().run();
     for (Phase phase : Phase.values()) {

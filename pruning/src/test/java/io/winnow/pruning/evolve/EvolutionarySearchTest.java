@@ -31,13 +31,13 @@ class EvolutionarySearchTest {
     return new Individual(Collections.nCopies(4, ExpertMerge.ofRetained(8, experts)), SPACE.topK());
   }
 
-  static List<Generation> generations(EvolutionarySearch.Builder builder) {
-    List<Generation> generations = new ArrayList<>();
+  static List<SearchGeneration> generations(EvolutionarySearch.Builder builder) {
+    List<SearchGeneration> generations = new ArrayList<>();
     builder
         .optListener(
             new SearchListener() {
               @Override
-              public void onGeneration(Generation generation) {
+              public void onGeneration(SearchGeneration generation) {
                 generations.add(generation);
               }
             })
@@ -49,7 +49,7 @@ class EvolutionarySearchTest {
   @Test
   void prunedIndividualsHaveDistinctAscendingRowsAndNoneIsTriedTwice() {
     Set<Individual> seen = new HashSet<>();
-    for (Generation generation :
+    for (SearchGeneration generation :
         generations(FakeTask.search(FakeTask.inline(), 1).optMerging(null))) {
       for (EvaluatedIndividual one : generation.individuals()) {
         assertThat(seen.add(one.individual())).isTrue();
@@ -63,7 +63,7 @@ class EvolutionarySearchTest {
 
   @Test
   void mergingStartsFromTheBestPrunedAndKeepsScoresPositive() {
-    List<Generation> merging =
+    List<SearchGeneration> merging =
         generations(FakeTask.search(FakeTask.inline(), 1)).stream()
             .filter(generation -> generation.state().phase() == Phase.MERGING)
             .toList();
@@ -253,7 +253,7 @@ class EvolutionarySearchTest {
                 .optListener(
                     new SearchListener() {
                       @Override
-                      public void onGeneration(Generation generation) {
+                      public void onGeneration(SearchGeneration generation) {
                         asked.incrementAndGet();
                       }
                     })
@@ -276,15 +276,16 @@ class EvolutionarySearchTest {
 
   @Test
   void aLongerSearchBeginsLikeAShorterOne() {
-    List<Generation> shorter = generations(FakeTask.search(FakeTask.inline(), 0).optMerging(null));
-    List<Generation> longer =
+    List<SearchGeneration> shorter =
+        generations(FakeTask.search(FakeTask.inline(), 0).optMerging(null));
+    List<SearchGeneration> longer =
         generations(
             FakeTask.search(FakeTask.inline(), 0)
                 .optPruning(SearchLimit.evaluations(60))
                 .optMerging(null));
     assertThat(longer.subList(0, 4))
-        .extracting(Generation::individuals)
-        .isEqualTo(shorter.stream().map(Generation::individuals).toList());
+        .extracting(SearchGeneration::individuals)
+        .isEqualTo(shorter.stream().map(SearchGeneration::individuals).toList());
   }
 
   @Test

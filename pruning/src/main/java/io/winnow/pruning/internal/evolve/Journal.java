@@ -6,10 +6,10 @@ import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.internal.environment.Interruption;
+import io.winnow.core.internal.file.FileKind;
 import io.winnow.core.internal.file.JsonFiles;
-import io.winnow.pruning.internal.file.FileKind;
 import io.winnow.pruning.internal.file.JsonFields;
-import io.winnow.pruning.internal.work.Interrupts;
 import java.io.Closeable;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -240,7 +240,7 @@ public final class Journal implements Closeable {
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }
-    Interrupts.check(INTERRUPTED);
+    Interruption.check(INTERRUPTED);
   }
 
   private @Nullable FileLock tryLock(long place) throws IOException {

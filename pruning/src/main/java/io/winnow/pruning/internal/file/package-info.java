@@ -1,4 +1,4 @@
-/** Small files of ours: what kind they are, and the elements of their JSON. */
+/** The elements of the JSON in files of ours. */
 @NullMarked
 package io.winnow.pruning.internal.file;
 

@@ -46,7 +46,7 @@ public final class RetainedNumber {
               retained, layer, groups, groups));
     }
     List<Integer> all = IntStream.range(0, numExperts).boxed().toList();
-    List<Integer> any = ExpertGroups.of(routing, numExperts).first(all, retained);
+    List<Integer> any = EqualGroups.of(routing, numExperts).first(all, retained);
     routing.retain(any.stream().mapToInt(Integer::intValue).toArray());
   }
 

@@ -29,13 +29,13 @@ final class SubsetDescent {
   private static final int EQUALS = 8;
 
   private final InnerProductTable table;
-  private final ExpertGroups groups;
+  private final EqualGroups groups;
   private final LossEvaluator evaluator;
   private final double rounding;
   private final @Nullable MoveLosses moves;
   private int turn;
 
-  SubsetDescent(InnerProductTable table, ExpertGroups groups) {
+  SubsetDescent(InnerProductTable table, EqualGroups groups) {
     this.table = table;
     this.groups = groups;
     evaluator = new LossEvaluator(table);

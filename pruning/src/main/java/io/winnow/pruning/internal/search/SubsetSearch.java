@@ -71,7 +71,7 @@ public final class SubsetSearch {
    */
   public Result search(InnerProductTable table, int retained, long seed, Executor executor) {
     int dropped = table.numExperts() - retained;
-    ExpertGroups groups = ExpertGroups.of(table.routing(), table.numExperts());
+    EqualGroups groups = EqualGroups.of(table.routing(), table.numExperts());
     if (groups.choices(dropped) <= subsetLimit) {
       List<ScoredSubset> losses = enumerate(table, groups.dropping(dropped), executor);
       boolean exact = table.candidates() == table.numExperts();
@@ -108,7 +108,7 @@ public final class SubsetSearch {
    * random exchanges in the best subset so far, followed by the same, where a descent is cheap.
    */
   private static List<ScoredSubset> descend(
-      InnerProductTable table, ExpertGroups groups, int retained, long seed, Executor executor) {
+      InnerProductTable table, EqualGroups groups, int retained, long seed, Executor executor) {
     List<Supplier<List<ScoredSubset>>> tasks = new ArrayList<>();
     tasks.add(
         () -> {
@@ -152,7 +152,7 @@ public final class SubsetSearch {
   }
 
   private static List<ScoredSubset> descendFrom(
-      InnerProductTable table, ExpertGroups groups, List<Integer> retained) {
+      InnerProductTable table, EqualGroups groups, List<Integer> retained) {
     return new SubsetDescent(table, groups).descend(table.others(retained));
   }
 }

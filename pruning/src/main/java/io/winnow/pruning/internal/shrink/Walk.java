@@ -1,5 +1,6 @@
 package io.winnow.pruning.internal.shrink;
 
+import io.winnow.core.internal.environment.Interruption;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
@@ -12,7 +13,6 @@ import io.winnow.core.MoeLayerView;
 import io.winnow.core.NarrowableMoeLayer;
 import io.winnow.core.internal.kernel.fit.FitKernel;
 import io.winnow.pruning.internal.work.CalibrationRun;
-import io.winnow.pruning.internal.work.Interrupts;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -129,7 +129,7 @@ public final class Walk {
             }
           }
         }
-        settings.steps().done();
+        settings.progress().increment(1);
       }
       if (output != null) {
         for (int index = end; index < layers; index++) {
@@ -160,7 +160,7 @@ public final class Walk {
   }
 
   private void interrupts() {
-    Interrupts.check(settings.interrupted());
+    Interruption.check(settings.interrupted());
   }
 
   private static NarrowableMoeLayer narrowable(MoeLayerView view) {

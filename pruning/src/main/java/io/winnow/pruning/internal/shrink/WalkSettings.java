@@ -1,7 +1,7 @@
 package io.winnow.pruning.internal.shrink;
 
+import ai.djl.util.Progress;
 import ai.djl.Device;
-import io.winnow.pruning.internal.work.Steps;
 
 /**
  * How a walk is done.
@@ -10,7 +10,7 @@ import io.winnow.pruning.internal.work.Steps;
  * @param batchTokens about how many tokens run through a layer's attention at a time
  * @param memoryBytes how much the equations of a layer's repair may take
  * @param repair whether last matrices are fitted
- * @param steps is told of every layer
+ * @param progress is told of every layer
  * @param interrupted what is said when the thread is interrupted
  */
 public record WalkSettings(
@@ -18,5 +18,5 @@ public record WalkSettings(
     int batchTokens,
     long memoryBytes,
     boolean repair,
-    Steps steps,
+    Progress progress,
     String interrupted) {}

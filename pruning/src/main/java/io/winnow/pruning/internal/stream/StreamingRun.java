@@ -4,13 +4,14 @@ import static java.util.Objects.requireNonNull;
 
 import ai.djl.Device;
 import ai.djl.ndarray.NDManager;
+import ai.djl.util.Progress;
 import com.google.common.base.Stopwatch;
 import io.winnow.core.LayerwiseModel;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.TokenSequences;
+import io.winnow.core.internal.environment.Interruption;
+import io.winnow.core.internal.environment.SilentProgress;
 import io.winnow.pruning.internal.table.InnerProductTable;
-import io.winnow.pruning.internal.work.Interrupts;
-import io.winnow.pruning.internal.work.Steps;
 import io.winnow.pruning.internal.work.Tasks;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -40,7 +41,7 @@ public final class StreamingRun {
   private final StreamingState state;
   private final LayerwiseModel.Output output;
   private final int lastLayer;
-  private final Steps steps;
+  private final Progress progress;
   private final Stopwatch sinceCommit = Stopwatch.createStarted();
   private @Nullable Future<?> ahead;
 
@@ -67,7 +68,7 @@ public final class StreamingRun {
     this.state = state;
     this.output = output;
     lastLayer = lastLayer(model);
-    steps = new Steps(settings.progress());
+    progress = SilentProgress.unless(settings.progress());
   }
 
   /** Returns the last layer that has experts, with which a run ends. */
@@ -91,7 +92,7 @@ public final class StreamingRun {
     if (begun) {
       output.check();
     }
-    steps.begin(
+    progress.reset(
         "Pruning layer by layer", (lastLayer + 1L - state.nextLayer()) * shape.batches().size());
     try {
       if (work.needsForward()) {
@@ -105,9 +106,9 @@ public final class StreamingRun {
       if (ahead != null) {
         ahead.cancel(true);
       }
-      steps.end();
+      progress.end();
     }
-    Interrupts.check(INTERRUPTED);
+    Interruption.check(INTERRUPTED);
     output.complete(work.provenance());
   }
 
@@ -152,7 +153,7 @@ public final class StreamingRun {
     try (LayerwiseModel.Embedding embedding = model.openEmbedding(settings.devices().get(0));
         NDManager manager = NDManager.newBaseManager(settings.devices().get(0), "PyTorch")) {
       for (StreamShape.Batch batch : shape.batches()) {
-        Interrupts.check(INTERRUPTED);
+        Interruption.check(INTERRUPTED);
         TokenSequences tokens = sequences.slice(batch.from(), batch.to());
         hidden.write(batch.from(), embedding.embed(manager, tokens));
       }
@@ -197,7 +198,7 @@ public final class StreamingRun {
     List<StreamShape.Batch> batches = shape.batches();
     int together = executor == null ? 1 : settings.devices().size();
     for (int from = 0; from < batches.size(); from += together) {
-      Interrupts.check(INTERRUPTED);
+      Interruption.check(INTERRUPTED);
       List<LayerPass> passes = new ArrayList<>();
       for (int i = from; i < Math.min(batches.size(), from + together); i++) {
         Device device = settings.devices().get(i % settings.devices().size());
@@ -210,13 +211,13 @@ public final class StreamingRun {
       }
       for (LayerPass pass : passes) {
         pass.finish();
-        steps.done();
+        progress.increment(1);
       }
     }
   }
 
   private ChosenLayer choose(int layer, @Nullable InnerProductTable measured, Stopwatch time) {
-    Interrupts.check(INTERRUPTED);
+    Interruption.check(INTERRUPTED);
     InnerProductTable seen = measured;
     if (seen == null) {
       LayerwiseModel.MoeLayer info =

@@ -1,5 +1,6 @@
 package io.winnow.pruning.internal.work;
 
+import ai.djl.util.Progress;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
@@ -39,12 +40,12 @@ public final class CalibrationRun {
 
   /** Runs batches through a model, whose layers the observer looks at. */
   public static void forward(
-      MoeModel model, List<TokenSequences> batches, ForwardObserver observer, Steps steps) {
-    steps.begin("Calibrating", batches.size());
+      MoeModel model, List<TokenSequences> batches, ForwardObserver observer, Progress progress) {
+    progress.reset("Calibrating", batches.size());
     for (TokenSequences batch : batches) {
       model.forward(batch, observer);
-      steps.done();
+      progress.increment(1);
     }
-    steps.end();
+    progress.end();
   }
 }

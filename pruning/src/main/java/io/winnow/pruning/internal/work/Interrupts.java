@@ -1,25 +1,18 @@
 package io.winnow.pruning.internal.work;
 
+import io.winnow.core.internal.environment.Interruption;
 import java.util.concurrent.CancellationException;
 
-/** Ends work whose thread was interrupted; the thread stays so. */
+/** Ends a run of pruning whose thread was interrupted; the thread stays so. */
 public final class Interrupts {
   private Interrupts() {}
 
-  /** Ends a run of pruning that has removed nothing so far. */
-  public static void check() {
-    check("Pruning was interrupted; the model is unchanged");
-  }
-
   /**
-   * Ends any work.
+   * Ends a run that has removed nothing so far.
    *
-   * @param message what was interrupted, and what is left of it
    * @throws CancellationException if the thread is interrupted
    */
-  public static void check(String message) {
-    if (Thread.currentThread().isInterrupted()) {
-      throw new CancellationException(message);
-    }
+  public static void check() {
+    Interruption.check("Pruning was interrupted; the model is unchanged");
   }
 }

@@ -59,7 +59,7 @@ class ManyExpertsTest {
           .as(method.name())
           .isLessThanOrEqualTo(layer.loss(method.choose(layer, retained, 0).retained()));
     }
-    SubsetDescent descent = new SubsetDescent(table, ExpertGroups.of(layer.routing(), experts));
+    SubsetDescent descent = new SubsetDescent(table, EqualGroups.of(layer.routing(), experts));
     assertThat(loss)
         .as("elimination alone")
         .isLessThanOrEqualTo(layer.loss(table.others(descent.eliminate(retained))));
@@ -135,13 +135,7 @@ class ManyExpertsTest {
       ExpertPruner pruner = ExpertPruner.builder().optExecutor(executor).build();
       assertThat(executor.submit(() -> pruner.search(model, calibration, 7)).get().layers().get(0))
           .extracting(PruningReport.Layer::losses)
-          .isEqualTo(
-              ExpertPruner.builder()
-                  .build()
-                  .search(model, calibration, 7)
-                  .layers()
-                  .get(0)
-                  .losses());
+          .isEqualTo(model.firstLayer(ExpertPruner.builder(), calibration, 7).losses());
     } finally {
       executor.shutdown();
     }
@@ -197,19 +191,9 @@ class ManyExpertsTest {
     FakeModel model = FakeModel.random(9, 2, 24, 8, 2, true);
     Calibration calibration = FakeModel.calibration(9, 4, 16);
     PruningReport.Layer all =
-        ExpertPruner.builder()
-            .optCandidates(24)
-            .build()
-            .search(model, calibration, 6)
-            .layers()
-            .get(0);
+        model.firstLayer(ExpertPruner.builder().optCandidates(24), calibration, 6);
     PruningReport.Layer some =
-        ExpertPruner.builder()
-            .optCalibrationMemory(2 * 64 * 300)
-            .build()
-            .search(model, calibration, 6)
-            .layers()
-            .get(0);
+        model.firstLayer(ExpertPruner.builder().optCalibrationMemory(2 * 64 * 300), calibration, 6);
     assertThat(all.truncatedTokens()).isEqualTo(0);
     assertThat(some.truncatedTokens()).isPositive();
     assertThat(some.loss().orElseThrow()).isGreaterThanOrEqualTo(all.loss().orElseThrow());
