@@ -42,6 +42,11 @@ public final class CheckpointConfig {
     return new CheckpointConfig(newFile, json);
   }
 
+  /** The same file with another content. */
+  public CheckpointConfig with(JsonObject content) {
+    return new CheckpointConfig(file, content);
+  }
+
   /** The whole content, as a copy that the caller may change. */
   public JsonObject json() {
     return json.deepCopy();

@@ -15,6 +15,7 @@ import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.form.MixerPart;
 import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
+import io.winnow.core.internal.kernel.array.TensorList;
 import io.winnow.core.internal.kernel.fused.FusedKernel;
 import io.winnow.core.internal.kernel.read.WeightReader;
 import io.winnow.core.internal.layout.CheckpointLayout;
@@ -127,6 +128,19 @@ public final class DecoderReader {
   DeviceTensor readEmbedding(DataType stored, Consumer<String> listener) {
     try (WeightReader reader = new WeightReader(kernel, manager, stored, listener)) {
       return reader.read(layout.embedding());
+    }
+  }
+
+  /** Reads the final norm and the head alone; otherwise like {@link #readLayer}. */
+  DecoderHead readHead(DataType stored, Consumer<String> listener) {
+    try (WeightReader reader = new WeightReader(kernel, manager, runtime.type(), listener);
+        WeightReader headReader = new WeightReader(kernel, manager, stored, listener)) {
+      TensorInfo bias = layout.headBias();
+      return new DecoderHead(
+          kernel,
+          norm(reader, layout.finalNorm()).tensor(),
+          headReader.read(layout.head()),
+          bias == null ? null : TensorList.of(reader.readWide(bias)));
     }
   }
 

@@ -46,6 +46,7 @@ public final class CheckpointSlicer {
   private final CheckpointLayout layout;
   private final Map<Integer, List<Integer>> retained;
   private final int topK;
+  private final int width;
 
   /**
    * Creates a slicer.
@@ -58,12 +59,27 @@ public final class CheckpointSlicer {
   }
 
   /**
+   * Creates a slicer for experts that are narrower in the new checkpoint, whose tensors it is given.
+   *
+   * @param width the channels of every expert
+   */
+  CheckpointSlicer(CheckpointLayout layout, int width, Map<Integer, List<Integer>> retained) {
+    this(layout, retained, layout.config().topK(), width);
+  }
+
+  /**
    * Creates a slicer that changes the top-k too.
    *
    * @param topK experts per token in the new checkpoint
    */
   public CheckpointSlicer(CheckpointLayout layout, Map<Integer, List<Integer>> retained, int topK) {
+    this(layout, retained, topK, layout.config().intermediateSize());
+  }
+
+  private CheckpointSlicer(
+      CheckpointLayout layout, Map<Integer, List<Integer>> retained, int topK, int width) {
     this.layout = layout;
+    this.width = width;
     this.retained = retained;
     this.topK = topK;
     check(layout, retained, topK);
@@ -146,7 +162,8 @@ public final class CheckpointSlicer {
     return writer(target, provenance, Map.of());
   }
 
-  private CheckpointWriter.Builder writer(
+  /** Returns what writes such tensors to {@code target}. */
+  CheckpointWriter.Builder writer(
       Path target, @Nullable Provenance provenance, Map<String, OutputTensor> trained) {
     if (isUneven() && layout.isMerged()) {
       throw new InvalidInputException(
@@ -165,7 +182,12 @@ public final class CheckpointSlicer {
     return tensors(Map.of());
   }
 
-  private List<OutputTensor> tensors(Map<String, OutputTensor> trained) {
+  /**
+   * Returns the tensors in their order.
+   *
+   * @param trained tensors in place of the source's, under the source's names
+   */
+  List<OutputTensor> tensors(Map<String, OutputTensor> trained) {
     Set<String> dropped = new HashSet<>();
     Map<String, String> renamed = new HashMap<>();
     Map<String, OutputTensor> cut = new HashMap<>();
@@ -275,7 +297,11 @@ public final class CheckpointSlicer {
   private JsonObject config(@Nullable Provenance provenance, boolean trained) {
     JsonObject config = layout.checkpoint().config().json();
     setCounts(layout.family(), config, Collections.max(counts()), topK);
+    new ExpertWidth(layout, width).write(config);
     JsonObject winnow = note(layout, provenance, trained);
+    if (width != layout.config().intermediateSize()) {
+      winnow.addProperty("width", layout.config().intermediateSize());
+    }
     if (layout.isMerged()) {
       int first = layout.config().sparseLayers().get(0);
       winnow.addProperty("router_experts", layout.routerExperts(first));
