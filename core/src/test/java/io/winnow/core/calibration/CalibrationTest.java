@@ -313,7 +313,7 @@ class CalibrationTest {
         .hasMessageContaining("Line 2 of " + file)
         .hasMessageContaining("no field \"text\"")
         .hasMessageContaining("[content, id]")
-        .hasMessageContaining("optTextField");
+        .hasMessageContaining("--text-field");
   }
 
   @Test
