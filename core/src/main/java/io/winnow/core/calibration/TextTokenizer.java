@@ -4,6 +4,7 @@ import ai.djl.huggingface.tokenizers.Encoding;
 import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
 import ai.djl.huggingface.tokenizers.jni.LibUtils;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.internal.checkpoint.TokenizerFiles;
 import io.winnow.core.internal.environment.Telemetry;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -39,11 +40,12 @@ public final class TextTokenizer implements AutoCloseable {
    * @throws InvalidInputException if there is no {@code tokenizer.json}, or it is damaged
    */
   public static TextTokenizer open(Path folderOrTokenizerJson) {
-    Path file =
-        Files.isDirectory(folderOrTokenizerJson)
-            ? folderOrTokenizerJson.resolve(FILE)
-            : folderOrTokenizerJson;
+    boolean folder = Files.isDirectory(folderOrTokenizerJson);
+    Path file = folder ? folderOrTokenizerJson.resolve(FILE) : folderOrTokenizerJson;
     if (!Files.isRegularFile(file)) {
+      if (folder) {
+        throw new InvalidInputException(TokenizerFiles.missing(folderOrTokenizerJson));
+      }
       throw new InvalidInputException(
           "There is no tokenizer at "
               + file
@@ -105,7 +107,9 @@ public final class TextTokenizer implements AutoCloseable {
 
   /**
    * Returns a text's token ids with the special tokens that the tokenizer puts around it: what a
-   * model is prompted with.
+   * model is prompted with. Those that it puts before a text are not put before one that begins
+   * with them already, as what a chat template makes does: a model has never seen its begin-of-text
+   * token twice.
    *
    * @param text the text
    * @return all its token ids, {@code [tokens]}
@@ -147,7 +151,27 @@ public final class TextTokenizer implements AutoCloseable {
               + "), which would lose the rest of this one. Build it with optTruncation(false), or"
               + " open the model's tokenizer.json with TextTokenizer.open.");
     }
-    return withoutPadding(encoding);
+    long[] ids = withoutPadding(encoding);
+    return specialTokens ? withoutSecondPrefix(ids, prefixLength(encoding)) : ids;
+  }
+
+  /** Returns how many tokens the tokenizer put before the text's own. */
+  private static int prefixLength(Encoding encoding) {
+    long[] added = encoding.getSpecialTokenMask();
+    long[] mask = encoding.getAttentionMask();
+    int length = 0;
+    for (int i = 0; i < added.length && (mask[i] == 0 || added[i] != 0); i++) {
+      length += mask[i] == 0 ? 0 : 1;
+    }
+    return length;
+  }
+
+  private static long[] withoutSecondPrefix(long[] ids, int length) {
+    boolean twice =
+        length > 0
+            && 2 * length <= ids.length
+            && Arrays.equals(ids, 0, length, ids, length, 2 * length);
+    return twice ? Arrays.copyOfRange(ids, length, ids.length) : ids;
   }
 
   private static long[] withoutPadding(Encoding encoding) {

@@ -101,6 +101,22 @@ class TextTokenizerTest {
   }
 
   @Test
+  void aBeginningThatThePromptHasIsNotPutBeforeItAgain() throws IOException {
+    Files.writeString(folder.resolve("tokenizer.json"), tokenizerJsonThatAddsABeginning());
+
+    try (TextTokenizer other = TextTokenizer.open(folder)) {
+      long[] once = other.encodeWithSpecialTokens("a loop");
+      assertThat(other.encodeWithSpecialTokens("<s>a loop")).isEqualTo(once);
+      assertThat(other.encodeWithSpecialTokens("<s>")).containsExactly(1);
+      assertThat(other.encodeWithSpecialTokens("")).containsExactly(1);
+      assertThat(other.encodeWithSpecialTokens("a <s>")).startsWith(1L).endsWith(1L);
+      assertThat(other.encodeWithSpecialTokens("</s>")).containsExactly(1, 2);
+      // Whoever writes two wants two.
+      assertThat(other.encodeWithSpecialTokens("<s><s>")).containsExactly(1, 1);
+    }
+  }
+
+  @Test
   void aFolderWithoutTokenizerJsonIsRejectedNamingWhatWorksWithoutOne() {
     assertThatThrownBy(() -> TextTokenizer.open(folder))
         .isInstanceOf(InvalidInputException.class)
