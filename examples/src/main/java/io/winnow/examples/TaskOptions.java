@@ -223,7 +223,7 @@ final class TaskOptions {
     header(questions.size());
     measure(json, "acc", result.accuracy(), result.standardError(result.accuracy()));
     measure(
-        json, "acc_norm", result.accuracyByByte(), result.standardError(result.accuracyByByte()));
+        json, "acc_norm", result.accuracyByCharacter(), result.standardError(result.accuracyByCharacter()));
     JsonArray answers = new JsonArray();
     for (MultipleChoiceResult.Answer answer : result.answers()) {
       JsonObject one = new JsonObject();
