@@ -256,10 +256,17 @@ public final class ExpertPruner {
 
   /** Checks that there is something to prune, and that the calibration fits. */
   static void checkModel(MoeModel model, Calibration calibration) {
-    if (model.moeLayers().isEmpty()) {
-      throw new InvalidInputException("The model has no MoE layer, so that nothing can be pruned");
-    }
+    requireLayers(model.moeLayers());
     calibration.checkFits(model.vocabularySize(), model.maxPositions());
+  }
+
+  /** Checks that there are layers with experts, as dense models of the same families have none. */
+  static void requireLayers(List<?> moeLayers) {
+    if (moeLayers.isEmpty()) {
+      throw new InvalidInputException(
+          "The model has no MoE layer: no layer has experts, so that there is nothing to prune. Give a"
+              + " model with experts");
+    }
   }
 
   /** Checks that a layer can retain so many experts. */

@@ -105,6 +105,7 @@ final class StreamingPruner {
     model = MoeModels.layerwise(source, options.tensorListener());
     calibration.checkFits(model.vocabularySize(), model.maxPositions());
     List<LayerwiseModel.MoeLayer> layers = model.moeLayers();
+    ExpertPruner.requireLayers(layers);
     for (LayerwiseModel.MoeLayer layer : layers) {
       ExpertPruner.check(layer.layer(), layer.numExperts(), layer.routing(), retained);
     }
