@@ -11,7 +11,7 @@ import io.winnow.core.RouterHook;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.generate.GenerationConfig;
 import io.winnow.core.generate.Generator;
-import io.winnow.core.internal.kernel.MatrixProducts;
+import io.winnow.core.internal.kernel.fused.MatrixProducts;
 import io.winnow.skipping.SkipCounter;
 import io.winnow.skipping.SkipPolicy;
 import java.nio.file.Path;

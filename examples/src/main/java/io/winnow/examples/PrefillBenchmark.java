@@ -7,7 +7,7 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
 import io.winnow.core.generate.GenerationConfig;
 import io.winnow.core.generate.Generator;
-import io.winnow.core.internal.kernel.MatrixProducts;
+import io.winnow.core.internal.kernel.fused.MatrixProducts;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;

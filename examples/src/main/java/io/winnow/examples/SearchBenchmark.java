@@ -18,7 +18,7 @@ import io.winnow.core.MoeModel;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.calibration.Calibration;
-import io.winnow.core.internal.kernel.MatrixProducts.Product;
+import io.winnow.core.internal.kernel.fused.MatrixProducts.Product;
 import io.winnow.core.routing.SoftmaxRouting;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningReport;

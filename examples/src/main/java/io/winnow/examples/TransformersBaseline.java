@@ -7,7 +7,7 @@ import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.internal.kernel.MatrixProducts.Product;
+import io.winnow.core.internal.kernel.fused.MatrixProducts.Product;
 import java.io.BufferedReader;
 import java.io.BufferedWriter;
 import java.io.IOException;

@@ -10,6 +10,7 @@ import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
+import io.winnow.core.internal.file.FileKind;
 import io.winnow.core.internal.file.JsonFiles;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -182,9 +183,13 @@ public final class BetaSkipPolicy implements SkipPolicy {
     }
   }
 
-  /** Returns the policy as JSON. */
-  public JsonObject toJson() {
-    JsonObject json = new JsonObject();
+  /** Returns the policy as the text of a JSON object, which {@link #write} puts into a file. */
+  public String toJson() {
+    return json().toString();
+  }
+
+  private JsonObject json() {
+    JsonObject json = FileKind.SKIP_POLICY.newJson();
     json.addProperty("version", VERSION);
     json.addProperty("rule", rule.name().toLowerCase(Locale.ROOT));
     JsonArray layerArray = new JsonArray();
@@ -204,11 +209,11 @@ public final class BetaSkipPolicy implements SkipPolicy {
    * @throws IOException if the file cannot be written; one that was there is unchanged
    */
   public void write(Path file) throws IOException {
-    JsonFiles.write(file, toJson());
+    JsonFiles.write(file, json());
   }
 
   static BetaSkipPolicy read(Path file) {
-    JsonObject json = JsonFiles.read(file, "a skip policy");
+    JsonObject json = FileKind.SKIP_POLICY.read(file);
     try {
       if (!json.has("version") || json.get("version").getAsInt() != VERSION) {
         throw new InvalidInputException(
@@ -239,7 +244,7 @@ public final class BetaSkipPolicy implements SkipPolicy {
 
   @Override
   public boolean equals(@Nullable Object other) {
-    return other instanceof BetaSkipPolicy that && toJson().equals(that.toJson());
+    return other instanceof BetaSkipPolicy that && json().equals(that.json());
   }
 
   @Override

@@ -9,6 +9,8 @@ import ai.djl.Model;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.Fixtures;
 import io.winnow.core.InvalidInputException;
@@ -244,11 +246,31 @@ class SkipPolicyTest {
       assertThat(read).isEqualTo(policy).hasSameHashCodeAs(policy).hasToString(policy.toString());
       assertThat(read.betas()).hasSize(4);
       assertThat(read.rule()).isEqualTo(BetaSkipPolicy.Rule.RATIO);
-      assertThat(read.toJson().get("model").getAsString())
+      JsonObject json = JsonParser.parseString(read.toJson()).getAsJsonObject();
+      assertThat(json.get("model").getAsString())
           .isEqualTo(MoeModel.of(model).sourceDigest().orElseThrow());
-      assertThat(read.toJson().get("calibration").getAsString()).isEqualTo(calibration.digest());
+      assertThat(json.get("calibration").getAsString()).isEqualTo(calibration.digest());
       read.checkFits(MoeModel.of(model));
     }
+  }
+
+  @Test
+  void aFileSaysWhatItIs() throws Exception {
+    Path file = folder.resolve("policy.json");
+    BetaSkipPolicy policy = policy(BetaSkipPolicy.Rule.MASS, 0.5);
+    policy.write(file);
+    String written = Files.readString(file);
+    assertThat(written).startsWith("{\n  \"kind\": \"winnow-skip-policy\",\n  \"version\": 1,");
+    // As 0.1.0 wrote it.
+    Files.writeString(file, written.replace("\"kind\": \"winnow-skip-policy\",", ""));
+    assertThat(SkipPolicy.read(file)).isEqualTo(policy);
+    Files.writeString(file, written.replace("winnow-skip-policy", "winnow-pruning-plan"));
+    assertThatThrownBy(() -> SkipPolicy.read(file))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessage(
+            file
+                + " is a pruning plan (kind winnow-pruning-plan), not a skip policy (kind"
+                + " winnow-skip-policy); make one with SkipPolicy.calibrate");
   }
 
   @ParameterizedTest

@@ -38,11 +38,11 @@ public final class Calibration {
   private final String description;
   private final List<Part> parts;
 
-  private Calibration(TokenSequences sequences, long seed, String description) {
+  Calibration(TokenSequences sequences, long seed, String description) {
     this(sequences, seed, description, List.of(new Part("calibration", sequences.count())));
   }
 
-  private Calibration(TokenSequences sequences, long seed, String description, List<Part> parts) {
+  Calibration(TokenSequences sequences, long seed, String description, List<Part> parts) {
     this.sequences = sequences;
     this.seed = seed;
     this.description = description;
@@ -76,62 +76,7 @@ public final class Calibration {
    *     sequence, or sequences differ in length
    */
   public static Calibration mix(int sequences, List<Share> shares) {
-    if (shares.isEmpty()) {
-      throw new InvalidInputException("A mixed calibration needs at least one source");
-    }
-    double sum = 0;
-    int length = shares.get(0).calibration().sequences().length();
-    for (Share share : shares) {
-      if (!(share.weight() > 0) || Double.isInfinite(share.weight())) {
-        throw new InvalidInputException(
-            "The weight of '"
-                + share.name()
-                + "' is "
-                + share.weight()
-                + "; use a positive number");
-      }
-      if (share.calibration().sequences().length() != length) {
-        throw new InvalidInputException(
-            String.format(
-                "The sources have sequences of %d and %d tokens ('%s'); use the same length for all",
-                length, share.calibration().sequences().length(), share.name()));
-      }
-      sum += share.weight();
-    }
-    double scale = sequences / sum; // Sequences per weight.
-    for (Share share : shares) {
-      scale = Math.min(scale, share.calibration().sequences().count() / share.weight());
-    }
-    List<Part> parts = new ArrayList<>();
-    List<long[]> rows = new ArrayList<>();
-    for (Share share : shares) {
-      // A little more, since 0.3 * 10 / 1.0 may be just below 3.
-      int count = (int) Math.floor(share.weight() * scale + 1e-9);
-      if (count == 0) {
-        throw new InvalidInputException(
-            String.format(
-                "With weight %s '%s' gets none of %d sequences; use more sequences or a greater"
-                    + " weight",
-                share.weight(), share.name(), sequences));
-      }
-      for (int i = 0; i < count; i++) {
-        rows.add(share.calibration().sequences().sequence(i));
-      }
-      parts.add(new Part(share.name(), count));
-    }
-    StringBuilder description = new StringBuilder();
-    for (int i = 0; i < parts.size(); i++) {
-      description
-          .append(i == 0 ? "" : ", ")
-          .append(parts.get(i).sequences())
-          .append(" of ")
-          .append(parts.get(i).name());
-    }
-    return new Calibration(
-        TokenSequences.of(rows.toArray(long[][]::new)),
-        shares.get(0).calibration().seed(),
-        description + ", sequences of " + length + " tokens",
-        parts);
+    return CalibrationMix.of(sequences, shares);
   }
 
   /**
@@ -225,7 +170,7 @@ public final class Calibration {
    *     longer than the model's positions
    */
   public void checkFits(int vocabularySize, int maxPositions) {
-    checkPositions(sequences.length(), maxPositions);
+    SequenceSampler.checkPositions(sequences.length(), maxPositions);
     if (sequences.maxId() < vocabularySize) {
       return;
     }
@@ -253,26 +198,12 @@ public final class Calibration {
     return "Calibration[" + description + "]";
   }
 
-  private static void checkPositions(int length, int maxPositions) {
-    if (length > maxPositions) {
-      throw new InvalidInputException(
-          "Sequences of "
-              + length
-              + " tokens are longer than the model's "
-              + maxPositions
-              + " positions; use a length of at most "
-              + maxPositions
-              + ".");
-    }
-  }
-
   /**
    * Builds a {@link Calibration}: exactly one of {@link #setSource}, {@link #setText} and {@link
    * #setDocuments}, and what else differs from its default. Not for use by several threads.
    */
   public static final class Builder {
     private static final int DEFAULT_SEQUENCES = 128;
-    private static final int DEFAULT_LENGTH = 2048;
 
     private @Nullable Path source;
     private @Nullable String text;
@@ -390,69 +321,11 @@ public final class Calibration {
      */
     public Calibration build() {
       requireOneSource();
-      requirePositive("number of sequences", sequences);
-      requirePositive("length", length);
-      requirePositive("number of the model's positions", maxPositions);
-      if (length != null && maxPositions != null) {
-        checkPositions(length, maxPositions);
-      }
+      SequenceSampler sampler = new SequenceSampler(sequences, length, maxPositions, seed);
       if (source != null && CalibrationFiles.isTokenIds(source)) {
-        return ofRows(CalibrationFiles.readTokenIds(source, tensor), source);
+        return sampler.ofRows(CalibrationFiles.readTokenIds(source, tensor), source);
       }
-      return ofBlocks();
-    }
-
-    private Calibration ofBlocks() {
-      ImmutableLongArray ids = tokenize();
-      int blockLength = length != null ? length : DEFAULT_LENGTH;
-      if (length == null && maxPositions != null) {
-        blockLength = Math.min(blockLength, maxPositions);
-      }
-      int blocks = ids.length() / blockLength;
-      if (blocks == 0) {
-        throw new InvalidInputException(
-            "The text has "
-                + ids.length()
-                + " tokens, fewer than one sequence of "
-                + blockLength
-                + ". Use a shorter length (--length) or more text.");
-      }
-      int[] chosen = sample(blocks);
-      long[][] rows = new long[chosen.length][];
-      for (int i = 0; i < chosen.length; i++) {
-        int start = chosen[i] * blockLength;
-        rows[i] = ids.subArray(start, start + blockLength).toArray();
-      }
-      return new Calibration(
-          TokenSequences.of(rows), seed, describe("blocks", blocks, blockLength, ""));
-    }
-
-    private Calibration ofRows(long[][] ids, Path origin) {
-      TokenSequences all = TokenSequences.of(ids);
-      int rowLength = length != null ? length : all.length();
-      if (rowLength > all.length()) {
-        throw new InvalidInputException(
-            "The token ids in "
-                + origin
-                + " are sequences of "
-                + all.length()
-                + " tokens, shorter than the length of "
-                + rowLength
-                + " asked for; use a length (--length) of at most "
-                + all.length()
-                + ".");
-      }
-      if (maxPositions != null) {
-        checkPositions(rowLength, maxPositions);
-      }
-      int[] chosen = sample(all.count());
-      long[][] rows = new long[chosen.length][];
-      for (int i = 0; i < chosen.length; i++) {
-        rows[i] = Arrays.copyOf(all.sequence(chosen[i]), rowLength);
-      }
-      String cut = rowLength < all.length() ? ", the first of " + all.length() + " in each" : "";
-      return new Calibration(
-          TokenSequences.of(rows), seed, describe("sequences", all.count(), rowLength, cut));
+      return sampler.ofBlocks(tokenize());
     }
 
     private ImmutableLongArray tokenize() {
@@ -485,29 +358,6 @@ public final class Calibration {
       return all;
     }
 
-    /** Returns the numbers of the blocks to use, ascending. */
-    private int[] sample(int available) {
-      List<Integer> numbers = new ArrayList<>(available);
-      for (int i = 0; i < available; i++) {
-        numbers.add(i);
-      }
-      if (sequences < available) {
-        Collections.shuffle(numbers, new Random(seed));
-        numbers = numbers.subList(0, sequences);
-        Collections.sort(numbers);
-      }
-      return numbers.stream().mapToInt(Integer::intValue).toArray();
-    }
-
-    private String describe(String what, int available, int tokens, String cut) {
-      String of = what + " of " + tokens + " tokens" + cut;
-      if (sequences < available) {
-        return sequences + " of " + available + " " + of + ", sampled with seed " + seed;
-      }
-      String all = available + " " + of + ": all there are";
-      return sequences == available ? all : all + ", " + sequences + " were wanted";
-    }
-
     private void requireOneSource() {
       List<String> given = new ArrayList<>();
       if (source != null) {
@@ -524,12 +374,6 @@ public final class Calibration {
             "A calibration has one source: setSource, setText or setDocuments; called were "
                 + (given.isEmpty() ? "none" : String.join(" and ", given))
                 + ".");
-      }
-    }
-
-    private static void requirePositive(String what, @Nullable Integer value) {
-      if (value != null && value < 1) {
-        throw new InvalidInputException("The " + what + " must be at least 1, not " + value + ".");
       }
     }
   }

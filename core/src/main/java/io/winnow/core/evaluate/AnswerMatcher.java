@@ -6,6 +6,7 @@ import com.google.common.collect.HashMultiset;
 import com.google.common.collect.Multiset;
 import com.google.common.collect.Multisets;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.internal.scoring.PythonText;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;

@@ -5,17 +5,20 @@ import ai.djl.util.Progress;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
 import io.winnow.core.calibration.TextTokenizer;
-import io.winnow.core.generate.Generation;
 import io.winnow.core.generate.GenerationConfig;
 import io.winnow.core.generate.Generator;
 import io.winnow.core.internal.decoder.MoeDecoder;
+import io.winnow.core.internal.environment.SilentProgress;
+import io.winnow.core.internal.scoring.ContinuationScoring;
+import io.winnow.core.internal.scoring.ContinuationSums;
+import io.winnow.core.internal.scoring.Continuations;
+import io.winnow.core.internal.scoring.PairEncoder;
+import io.winnow.core.internal.scoring.PrefixToken;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Comparator;
 import java.util.List;
 import java.util.OptionalLong;
 import java.util.concurrent.CancellationException;
-import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -128,13 +131,6 @@ public final class Evaluator {
     return new Evaluator(model, tokenizer, prefixToken, batch, maxLength, false);
   }
 
-  /** Ends long work in the way all of the library's does. */
-  static void checkInterrupt() {
-    if (Thread.currentThread().isInterrupted()) {
-      throw new CancellationException("The evaluation was interrupted");
-    }
-  }
-
   /**
    * Computes how likely a continuation is. Blanks at the context's end are counted to the
    * continuation; an empty context is the prefix token.
@@ -187,7 +183,7 @@ public final class Evaluator {
       int to = Math.min(tokens.length, from + maxLength);
       long[] context =
           from == 0
-              ? new long[] {requirePrefixToken()}
+              ? new long[] {PairEncoder.require(prefixToken)}
               : Arrays.copyOfRange(tokens, to - maxLength - 1, from);
       windows.add(new Continuations(context, List.of(Arrays.copyOfRange(tokens, from, to))));
     }
@@ -276,125 +272,23 @@ public final class Evaluator {
    */
   public OpenResult evaluate(
       OpenTask task, GenerationConfig config, AnswerMatcher matcher, @Nullable Progress progress) {
-    if (config.temperature() > 0) {
-      throw new InvalidInputException(
-          "Answers are generated greedily, but the temperature is "
-              + config.temperature()
-              + "; leave it at 0");
-    }
-    int room = maxLength - config.maxTokens();
-    if (room < 1) {
-      throw new InvalidInputException(
-          String.format(
-              "Answers of %d tokens leave no room for a prompt in sequences of %d; ask for fewer",
-              config.maxTokens(), maxLength));
-    }
-    Generator generator = Generator.of(model).withTokenizer(requireTokenizer());
-    List<long[]> prompts = new ArrayList<>();
-    List<Integer> order = new ArrayList<>();
-    for (long[] prompt : task.prompts()) {
-      order.add(prompts.size());
-      prompts.add(new Continuations(prompt, List.of()).lastOfContext(room));
-    }
-    order.sort(Comparator.comparingInt(i -> prompts.get(i).length));
-    OpenResult.Answer[] answers = new OpenResult.Answer[prompts.size()];
-    begin(progress, prompts.size());
-    for (int from = 0; from < answers.length; from += batch) {
-      List<Integer> part = order.subList(from, Math.min(answers.length, from + batch));
-      List<Generation> texts = generator.generate(part.stream().map(prompts::get).toList(), config);
-      for (int i = 0; i < part.size(); i++) {
-        int question = part.get(i);
-        answers[question] =
-            matcher.judge(task.questions().get(question), texts.get(i).text().orElse(""));
-      }
-      if (progress != null) {
-        progress.increment(part.size());
-      }
-    }
-    end(progress);
-    return new OpenResult(Arrays.asList(answers));
+    return new OpenAnswers(Generator.of(model).withTokenizer(requireTokenizer()), maxLength, batch)
+        .to(task, config, matcher, SilentProgress.unless(progress));
   }
 
   private List<List<LogLikelihood>> score(List<Continuations> groups, @Nullable Progress progress) {
-    groups.forEach(this::check);
-    Sums sums = new Sums(groups);
-    List<Work> whole = new ArrayList<>();
-    List<Work> cut = new ArrayList<>();
-    for (int i = 0; i < groups.size(); i++) {
-      Continuations group = groups.get(i);
-      if (group.context().length + group.longest() <= maxLength + 1) {
-        whole.add(new Work(i, 0, group));
-      } else {
-        // The longer the continuation, the less of the context fits before it.
-        for (int c = 0; c < group.continuations().size(); c++) {
-          long[] continuation = group.continuations().get(c);
-          long[] context = group.lastOfContext(maxLength + 1 - continuation.length);
-          cut.add(new Work(i, c, new Continuations(context, List.of(continuation))));
-        }
+    ContinuationSums sums =
+        new ContinuationScoring(model, maxLength, batch, sharing)
+            .score(groups, SilentProgress.unless(progress));
+    List<List<LogLikelihood>> results = new ArrayList<>();
+    for (int group = 0; group < groups.size(); group++) {
+      List<LogLikelihood> likelihoods = new ArrayList<>();
+      for (int i = 0; i < groups.get(group).continuations().size(); i++) {
+        likelihoods.add(new LogLikelihood(sums.logLikelihood(group, i), sums.isGreedy(group, i)));
       }
+      results.add(List.copyOf(likelihoods));
     }
-    begin(progress, whole.size() + cut.size());
-    Consumer<Integer> done =
-        count -> {
-          if (progress != null) {
-            progress.increment(count);
-          }
-        };
-    for (List<Work> works : List.of(whole, cut)) {
-      if (!works.isEmpty()) {
-        scorer()
-            .score(
-                works.stream().map(Work::tokens).toList(),
-                (unit, continuation, likelihood, greedy) -> {
-                  Work work = works.get(unit);
-                  sums.add(work.group(), work.first() + continuation, likelihood, greedy);
-                },
-                done);
-      }
-    }
-    end(progress);
-    return sums.results();
-  }
-
-  /** Continuations of a group, the first of them the group's {@code first}. */
-  private record Work(int group, int first, Continuations tokens) {}
-
-  private ContinuationScorer scorer() {
-    return sharing && model.getBlock() instanceof MoeDecoder decoder
-        ? new CachedScorer(model, decoder, batch)
-        : new PlainScorer(model, batch);
-  }
-
-  private void check(Continuations group) {
-    check(group.context(), "context");
-    if (group.continuations().isEmpty()) {
-      throw new InvalidInputException("There is no continuation to score; give at least one");
-    }
-    for (long[] continuation : group.continuations()) {
-      check(continuation, "continuation");
-      if (continuation.length > maxLength) {
-        throw new InvalidInputException(
-            String.format(
-                "A continuation has %d tokens, more than the %d of a sequence; shorten it, or use"
-                    + " logLikelihoodRolling",
-                continuation.length, maxLength));
-      }
-    }
-  }
-
-  private void check(long[] tokens, String name) {
-    if (tokens.length == 0) {
-      throw new InvalidInputException("A " + name + " has no tokens; give it at least one");
-    }
-    for (long token : tokens) {
-      if (token < 0 || token >= moe.vocabularySize()) {
-        throw new InvalidInputException(
-            String.format(
-                "A %s has token id %d, outside the vocabulary of %d; was the text tokenised for"
-                    + " another model?",
-                name, token, moe.vocabularySize()));
-      }
-    }
+    return results;
   }
 
   private static void requireQuestions(List<? extends Question> questions) {
@@ -413,54 +307,5 @@ public final class Evaluator {
 
   private PairEncoder encoder() {
     return new PairEncoder(requireTokenizer(), prefixToken);
-  }
-
-  private long requirePrefixToken() {
-    return PairEncoder.require(prefixToken);
-  }
-
-  private static void begin(@Nullable Progress progress, int count) {
-    if (progress != null) {
-      progress.reset("Evaluating", count);
-    }
-  }
-
-  private static void end(@Nullable Progress progress) {
-    if (progress != null) {
-      progress.end();
-    }
-  }
-
-  /** Adds up the tokens of every continuation. */
-  private static final class Sums {
-    private final List<double[]> logLikelihoods = new ArrayList<>();
-    private final List<boolean[]> greedy = new ArrayList<>();
-
-    Sums(List<Continuations> groups) {
-      for (Continuations group : groups) {
-        int count = group.continuations().size();
-        logLikelihoods.add(new double[count]);
-        boolean[] all = new boolean[count];
-        Arrays.fill(all, true);
-        greedy.add(all);
-      }
-    }
-
-    void add(int group, int continuation, float logLikelihood, boolean best) {
-      logLikelihoods.get(group)[continuation] += logLikelihood;
-      greedy.get(group)[continuation] &= best;
-    }
-
-    List<List<LogLikelihood>> results() {
-      List<List<LogLikelihood>> results = new ArrayList<>();
-      for (int group = 0; group < greedy.size(); group++) {
-        List<LogLikelihood> continuations = new ArrayList<>();
-        for (int i = 0; i < greedy.get(group).length; i++) {
-          continuations.add(new LogLikelihood(logLikelihoods.get(group)[i], greedy.get(group)[i]));
-        }
-        results.add(List.copyOf(continuations));
-      }
-      return List.copyOf(results);
-    }
   }
 }

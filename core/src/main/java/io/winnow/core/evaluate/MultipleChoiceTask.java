@@ -1,5 +1,6 @@
 package io.winnow.core.evaluate;
 
+import io.winnow.core.internal.scoring.Continuations;
 import java.util.List;
 
 /**

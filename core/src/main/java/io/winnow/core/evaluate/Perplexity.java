@@ -12,6 +12,9 @@ import com.google.common.primitives.Booleans;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
 import io.winnow.core.TokenSequences;
+import io.winnow.core.internal.environment.Interruption;
+import io.winnow.core.internal.environment.SilentProgress;
+import io.winnow.core.internal.scoring.TargetLikelihoods;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -46,26 +49,21 @@ public record Perplexity(double perplexity, double nll, double accuracy, long to
     }
     int vocabulary = MoeModel.of(model).vocabularySize();
     int batch = batchSize(windows.length(), vocabulary);
-    if (progress != null) {
-      progress.reset("Evaluating", (windows.count() + batch - 1) / batch);
-    }
+    Progress listener = SilentProgress.unless(progress);
+    listener.reset("Evaluating", (windows.count() + batch - 1) / batch);
     double sum = 0;
     long best = 0;
     for (int from = 0; from < windows.count(); from += batch) {
-      Evaluator.checkInterrupt();
+      Interruption.check("The evaluation was interrupted");
       int to = Math.min(windows.count(), from + batch);
       TargetLikelihoods targets = targets(model, windows.slice(from, to));
       for (float likelihood : targets.logLikelihoods()) {
         sum -= likelihood;
       }
       best += Booleans.countTrue(targets.best());
-      if (progress != null) {
-        progress.increment(1);
-      }
+      listener.increment(1);
     }
-    if (progress != null) {
-      progress.end();
-    }
+    listener.end();
     long tokens = (long) windows.count() * (windows.length() - 1);
     double nll = sum / tokens;
     return new Perplexity(Math.exp(nll), nll, (double) best / tokens, tokens);

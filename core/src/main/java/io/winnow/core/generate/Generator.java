@@ -8,7 +8,9 @@ import com.google.common.collect.ImmutableSet;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.calibration.TextTokenizer;
 import io.winnow.core.internal.decoder.MoeDecoder;
+import io.winnow.core.internal.environment.Interruption;
 import io.winnow.core.internal.kernel.KeyValueCache;
+import io.winnow.core.internal.scoring.SharedPrefix;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -228,9 +230,7 @@ public final class Generator {
     }
     try (KeyValueCache cache = cache(sequences.get(0).tokens(), shared, width, padding)) {
       do {
-        if (Thread.currentThread().isInterrupted()) {
-          throw new CancellationException("The generation was interrupted");
-        }
+        Interruption.check("The generation was interrupted");
         float[] logits = next(input, padding.length, cache);
         int vocabulary = logits.length / padding.length;
         for (int i = 0; i < padding.length; i++) {

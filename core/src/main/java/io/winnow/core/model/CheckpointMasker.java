@@ -8,7 +8,7 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.Provenance;
 import io.winnow.core.internal.checkpoint.CheckpointWriter;
 import io.winnow.core.internal.checkpoint.StoredWeight;
-import io.winnow.core.internal.form.Family.ExpertNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.internal.layout.CheckpointLayout;
 import io.winnow.core.internal.layout.CheckpointSlicer;
 import io.winnow.core.internal.safetensors.OutputTensor;

@@ -3,7 +3,6 @@ package io.winnow.core.model;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Routing;
 import io.winnow.core.internal.checkpoint.StoredWeight;
-import io.winnow.core.internal.form.AttentionPart;
 import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.layout.CheckpointLayout;
 import io.winnow.core.internal.safetensors.TensorInfo;
@@ -175,17 +174,12 @@ public record CheckpointSummary(
       }
       wide(Part.HEAD, layout.headBias(), false);
       for (int layer = 0; layer < config.layers(); layer++) {
-        norm(layout.attentionNorm(layer));
-        norm(layout.moeNorm(layer));
+        layout.mixerNorms(layer).all().forEach(this::norm);
+        layout.blockNorms(layer).all().forEach(this::norm);
         layout
-            .attention(layer)
-            .forEach(
-                (part, weight) -> {
-                  if (part != AttentionPart.NORM) {
-                    add(Part.ATTENTION, weight, !part.isMatrix(), false);
-                  }
-                });
-        if (config.sparse().test(layer)) {
+            .mixer(layer)
+            .forEach((part, weight) -> add(Part.ATTENTION, weight, !part.isMatrix(), false));
+        if (config.isSparse(layer)) {
           sparse(layer);
         } else {
           for (StoredWeight weight : layout.dense(layer)) {

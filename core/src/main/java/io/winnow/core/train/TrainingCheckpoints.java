@@ -2,6 +2,7 @@ package io.winnow.core.train;
 
 import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.internal.file.FileKind;
 import io.winnow.core.internal.file.JsonFiles;
 import io.winnow.core.internal.safetensors.OutputTensor;
 import io.winnow.core.internal.safetensors.SafetensorsFile;
@@ -22,7 +23,7 @@ import org.jspecify.annotations.Nullable;
  * A folder that a training goes on from, whenever it was stopped or killed.
  *
  * <ul>
- *   <li>{@code training.json} says which training it is.
+ *   <li>{@code training.json} says which training it is, behind its {@link FileKind}.
  *   <li>{@code state-N.safetensors} is all that decides what follows step N.
  *   <li>{@code best-N.safetensors} are the best weights so far, those after step N; a state names
  *       them, and they are there before it. At step 0 they are the model's own, and not written.
@@ -59,8 +60,9 @@ final class TrainingCheckpoints {
     try {
       Files.createDirectories(folder);
       if (Files.exists(file)) {
-        List<String> differences =
-            JsonFiles.differences(JsonFiles.read(file, "the description of a training"), identity);
+        JsonObject found = FileKind.TRAINING.read(file);
+        found.remove(FileKind.FIELD); // Which version 0.1.0 did not write.
+        List<String> differences = JsonFiles.differences(found, identity);
         if (!differences.isEmpty()) {
           throw new InvalidInputException(
               "The checkpoints "
@@ -70,7 +72,9 @@ final class TrainingCheckpoints {
                   + ". Choose another folder, or repeat that training");
         }
       } else if (checkpoints.find(STATE).isEmpty()) {
-        JsonFiles.write(file, identity);
+        JsonObject described = FileKind.TRAINING.newJson();
+        identity.asMap().forEach(described::add);
+        JsonFiles.write(file, described);
       } else {
         throw new InvalidInputException(
             "The checkpoints " + folder + " have no " + IDENTITY + "; choose another folder");

@@ -445,6 +445,30 @@ class FineTuningTest {
   }
 
   @Test
+  void aTrainingIsDescribedByAFileThatSaysWhatItIs() throws Exception {
+    Path checkpoint = checkpoint();
+    Path state = folder.resolve("state");
+    Path description = state.resolve("training.json");
+    TokenSequences text = counting(9, 10);
+    FineTuning training = brief().optCheckpoints(state).build();
+    FineTuning.Result expected;
+    try (Model model = loader(checkpoint).load()) {
+      expected = training.run(model, text, text);
+    }
+    String written = Files.readString(description);
+    assertThat(written).startsWith("{\n  \"kind\": \"winnow-training\",\n");
+    try (Model model = loader(checkpoint).load()) {
+      // As 0.1.0 wrote it.
+      Files.writeString(description, written.replace("\"kind\": \"winnow-training\",", ""));
+      assertThat(training.run(model, text, text)).isEqualTo(expected);
+      Files.writeString(description, written.replace("winnow-training", "winnow-skip-policy"));
+      refused(
+          "is a skip policy (kind winnow-skip-policy), not the description of a training",
+          () -> training.run(model, text, text));
+    }
+  }
+
+  @Test
   void aDamagedCheckpointIsNamed() throws Exception {
     Path checkpoint = checkpoint();
     Path state = folder.resolve("state");

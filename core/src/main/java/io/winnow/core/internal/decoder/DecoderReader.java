@@ -11,12 +11,12 @@ import com.google.common.primitives.Floats;
 import com.google.common.primitives.Ints;
 import io.winnow.core.Routing;
 import io.winnow.core.internal.checkpoint.StoredWeight;
-import io.winnow.core.internal.form.AttentionPart;
 import io.winnow.core.internal.form.DecoderConfig;
-import io.winnow.core.internal.form.Family.ExpertNames;
-import io.winnow.core.internal.kernel.FusedKernel;
-import io.winnow.core.internal.kernel.WeightReader;
+import io.winnow.core.internal.form.MixerPart;
+import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
+import io.winnow.core.internal.kernel.fused.FusedKernel;
+import io.winnow.core.internal.kernel.read.WeightReader;
 import io.winnow.core.internal.layout.CheckpointLayout;
 import io.winnow.core.internal.safetensors.TensorInfo;
 import io.winnow.core.routing.MappedRouting;
@@ -136,19 +136,19 @@ public final class DecoderReader {
   private DecoderLayer layer(
       WeightReader reader, WeightReader expertReader, int layer, List<Integer> stored) {
     FeedForward feedForward =
-        config.sparse().test(layer)
+        config.isSparse(layer)
             ? moe(reader, expertReader, layer, stored)
             : new DenseFeedForward(
-                runtime, norm(reader, layout.moeNorm(layer)), expert(reader, layout.dense(layer)));
-    return new DecoderLayer(runtime, attention(reader, layer), feedForward);
+                runtime,
+                norms(reader, layout.blockNorms(layer)),
+                expert(reader, layout.dense(layer)));
+    return new DecoderLayer(runtime, mixer(reader, layer), feedForward);
   }
 
-  private Attention attention(WeightReader reader, int layer) {
-    Map<AttentionPart, StoredWeight> stored = layout.attention(layer);
-    Map<AttentionPart, Weight> weights = new EnumMap<>(AttentionPart.class);
-    weights.put(AttentionPart.NORM, norm(reader, layout.attentionNorm(layer)));
-    List<AttentionPart> stacked =
-        List.of(AttentionPart.QUERY, AttentionPart.KEY, AttentionPart.VALUE);
+  private MixerBlock mixer(WeightReader reader, int layer) {
+    Map<MixerPart, StoredWeight> stored = layout.mixer(layer);
+    Map<MixerPart, Weight> weights = new EnumMap<>(MixerPart.class);
+    List<MixerPart> stacked = List.of(MixerPart.QUERY, MixerPart.KEY, MixerPart.VALUE);
     DeviceTensor projections = null;
     if (stored.keySet().containsAll(stacked)) {
       List<StoredWeight> sources =
@@ -170,7 +170,13 @@ public final class DecoderReader {
                     : wide(reader, source.values()));
           }
         });
-    return new Attention(runtime, layer, config.attention().apply(layer), weights, projections);
+    return new MixerBlock(
+        runtime,
+        layer,
+        config.mixer(layer),
+        norms(reader, layout.mixerNorms(layer)),
+        weights,
+        projections);
   }
 
   private SparseMoe moe(
@@ -183,7 +189,7 @@ public final class DecoderReader {
     return new SparseMoe(
         runtime,
         layer,
-        norm(reader, layout.moeNorm(layer)),
+        norms(reader, layout.blockNorms(layer)),
         router,
         experts,
         shared(reader, layer),
@@ -315,6 +321,15 @@ public final class DecoderReader {
       NDArray both = first.array().concat(second.array(), 0);
       return DeviceTensor.owning(both).attach(manager);
     }
+  }
+
+  private BlockNorms norms(WeightReader reader, CheckpointLayout.BlockNorms norms) {
+    CheckpointLayout.Norm before = norms.before();
+    CheckpointLayout.Norm behind = norms.behind();
+    return new BlockNorms(
+        before == null ? null : norm(reader, before),
+        behind == null ? null : norm(reader, behind),
+        config.kernel().residualFactor());
   }
 
   /** Norms and routers are small, and float32 in every model. */

@@ -6,23 +6,26 @@ import ai.djl.training.ParameterStore;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.RouterHooks;
-import io.winnow.core.internal.form.AttentionConfig;
 import io.winnow.core.internal.form.DecoderConfig;
-import io.winnow.core.internal.kernel.AttentionContext;
-import io.winnow.core.internal.kernel.FusedKernel;
+import io.winnow.core.internal.form.RotaryConfig;
+import io.winnow.core.internal.form.SequenceMixer;
 import io.winnow.core.internal.kernel.Kernel;
 import io.winnow.core.internal.kernel.KeyValueCache;
-import io.winnow.core.internal.kernel.ReferenceKernel;
+import io.winnow.core.internal.kernel.PassContext;
 import io.winnow.core.internal.kernel.RotaryTable;
-import io.winnow.core.internal.kernel.SingleTokenKernel;
-import java.util.Collection;
+import io.winnow.core.internal.kernel.TokenPlaces;
+import io.winnow.core.internal.kernel.fused.FusedKernel;
+import io.winnow.core.internal.kernel.reference.ReferenceKernel;
+import io.winnow.core.internal.kernel.single.SingleTokenKernel;
+import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /** What all blocks of one decoder share: dimensions, kernels, rotary frequencies. */
 public final class DecoderRuntime {
   private final DecoderConfig config;
-  private final Collection<AttentionConfig> attention;
+  private final List<SequenceMixer> mixers;
   private final DataType type;
   private final @Nullable String whyNotTrainable;
   private final boolean singleExperts;
@@ -31,7 +34,7 @@ public final class DecoderRuntime {
   private final Kernel training;
   private final Kernel inference;
   private final @Nullable Kernel singleToken;
-  private final RotaryTable rotary;
+  private final Map<RotaryConfig, RotaryTable> rotary = new HashMap<>();
   private final RouterHooks hooks = new RouterHooks();
   private volatile boolean trained;
 
@@ -60,8 +63,13 @@ public final class DecoderRuntime {
     this.fused = fused;
     training = new ReferenceKernel(config.kernel());
     inference = useFused ? fused : training;
-    attention = config.attentionForms();
-    rotary = new RotaryTable(manager, config.rotary());
+    mixers = config.mixers();
+    for (SequenceMixer mixer : mixers) {
+      RotaryConfig rotation = mixer.positions().rotary();
+      if (rotation != null && !rotary.containsKey(rotation)) {
+        rotary.put(rotation, new RotaryTable(manager, rotation));
+      }
+    }
     singleToken =
         small && useFused && SingleTokenKernel.supports(manager.getDevice(), type, config.kernel())
             ? new SingleTokenKernel(fused, config.kernel())
@@ -161,16 +169,11 @@ public final class DecoderRuntime {
       long[] padding,
       @Nullable KeyValueCache cache,
       @Nullable ForwardObserver observer) {
-    AttentionContext context =
-        kernel.prepare(
-            scratch,
-            attention,
-            rotary,
-            config.temperature(),
-            tokens,
-            cache == null ? 0 : cache.length(),
-            padding,
-            cache == null ? 0 : cache.paddingStart());
+    TokenPlaces places =
+        cache == null
+            ? new TokenPlaces(tokens, 0, padding, 0)
+            : new TokenPlaces(tokens, cache.length(), padding, cache.paddingStart());
+    PassContext context = kernel.prepare(scratch, mixers, rotary, places);
     return new ForwardPass(
         scratch,
         kernel,
@@ -185,9 +188,8 @@ public final class DecoderRuntime {
   /** Begins a forward pass that can be differentiated by the matrices of merges. */
   ForwardPass newPass(
       NDManager scratch, Map<Integer, TrainedMerge> merges, int sequences, int tokens) {
-    AttentionContext context =
-        training.prepare(
-            scratch, attention, rotary, config.temperature(), tokens, 0, new long[sequences], 0);
+    TokenPlaces places = new TokenPlaces(tokens, 0, new long[sequences], 0);
+    PassContext context = training.prepare(scratch, mixers, rotary, places);
     return new ForwardPass(scratch, training, null, context, null, null, null, merges);
   }
 }

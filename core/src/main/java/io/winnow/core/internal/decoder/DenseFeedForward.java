@@ -3,6 +3,7 @@ package io.winnow.core.internal.decoder;
 import ai.djl.ndarray.types.Shape;
 import io.winnow.core.internal.kernel.ExpertMix;
 import io.winnow.core.internal.kernel.ExpertWeights;
+import io.winnow.core.internal.kernel.Junction;
 import io.winnow.core.internal.kernel.Residual;
 import io.winnow.core.internal.kernel.RoutedResidual;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
@@ -11,28 +12,28 @@ import java.util.List;
 
 /** A layer without experts: to the kernel, a single one that every token takes. */
 final class DenseFeedForward extends FeedForward {
-  private final Weight norm;
+  private final BlockNorms norms;
   private final DeviceTensor gate;
   private final ExpertWeights weights;
 
-  DenseFeedForward(DecoderRuntime runtime, Weight norm, SparseMoe.Expert only) {
+  DenseFeedForward(DecoderRuntime runtime, BlockNorms norms, SparseMoe.Expert only) {
     super(runtime);
-    this.norm = norm;
+    this.norms = norms;
     gate =
         DeviceTensor.owning(runtime.manager().zeros(new Shape(0, runtime.config().hiddenSize())));
     weights = SparseMoe.inferenceWeights(List.of(only));
-    register(norm);
+    norms.weights().forEach(this::register);
     only.weights().forEach(this::register);
   }
 
   @Override
   boolean isPlain() {
-    return weights.isPlain();
+    return weights.isPlain() && norms.junction().isPlain();
   }
 
   @Override
-  DeviceTensor norm(ForwardPass pass) {
-    return norm.tensor();
+  Junction junction(ForwardPass pass) {
+    return norms.junction(pass);
   }
 
   @Override

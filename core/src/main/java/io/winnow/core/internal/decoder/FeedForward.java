@@ -1,11 +1,12 @@
 package io.winnow.core.internal.decoder;
 
+import io.winnow.core.internal.kernel.Junction;
 import io.winnow.core.internal.kernel.Residual;
 import io.winnow.core.internal.kernel.RoutedResidual;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
 import org.jspecify.annotations.Nullable;
 
-/** What follows the attention in a decoder layer, behind its norm and added to the residual. */
+/** What follows the sequence mixer in a decoder layer, added to the residual. */
 abstract class FeedForward extends DecoderBlock {
   FeedForward(DecoderRuntime runtime) {
     super(runtime);
@@ -14,8 +15,8 @@ abstract class FeedForward extends DecoderBlock {
   /** Returns whether its experts are three matrices each, without biases. */
   abstract boolean isPlain();
 
-  /** Returns the norm's weight. */
-  abstract DeviceTensor norm(ForwardPass pass);
+  /** Returns how it joins the residual. */
+  abstract Junction junction(ForwardPass pass);
 
   /** Returns the gate, with a row for every logit that {@link #mix} needs. */
   abstract DeviceTensor gate(ForwardPass pass);
@@ -28,7 +29,7 @@ abstract class FeedForward extends DecoderBlock {
   @Override
   @Nullable DeviceTensor apply(ForwardPass pass, DeviceTensor hidden) {
     Residual output =
-        mix(pass, pass.kernel().route(pass.manager(), hidden, norm(pass), gate(pass)));
+        mix(pass, pass.kernel().route(pass.manager(), hidden, junction(pass), gate(pass)));
     return output == null ? null : pass.kernel().settle(pass.manager(), output);
   }
 }

@@ -3,9 +3,9 @@ package io.winnow.core.internal.decoder;
 import ai.djl.ndarray.NDManager;
 import ai.djl.training.ParameterStore;
 import io.winnow.core.ForwardObserver;
-import io.winnow.core.internal.kernel.AttentionContext;
 import io.winnow.core.internal.kernel.Kernel;
 import io.winnow.core.internal.kernel.KeyValueCache;
+import io.winnow.core.internal.kernel.PassContext;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
 import io.winnow.core.train.MergeTraining;
 import java.util.Map;
@@ -18,7 +18,7 @@ import org.jspecify.annotations.Nullable;
  * @param kernel computes
  * @param parameters gives the weights to train with; null for inference
  * @param context positions and mask
- * @param cache keys and values of earlier tokens; null without
+ * @param cache what layers keep of earlier tokens; null without
  * @param idle the tokens that nobody wants and that take no expert, row-major {@code [sequences,
  *     tokens]}; null without any
  * @param observer watches; null for nobody
@@ -29,7 +29,7 @@ record ForwardPass(
     NDManager manager,
     Kernel kernel,
     @Nullable ParameterStore parameters,
-    AttentionContext context,
+    PassContext context,
     @Nullable KeyValueCache cache,
     boolean @Nullable [] idle,
     @Nullable ForwardObserver observer,
@@ -37,7 +37,7 @@ record ForwardPass(
 
   /**
    * Returns the same pass for a block that is given only the last {@code count} tokens of each
-   * sequence, and that needs no attention.
+   * sequence, and that needs no sequence mixer.
    */
   ForwardPass ofLast(int count) {
     boolean[] idleOfLast = null;

@@ -164,7 +164,7 @@ public final class LayerwiseDecoder implements LayerwiseModel {
     public @Nullable NDArray forward(NDArray hidden, int sequences, ForwardObserver observer) {
       int tokens = (int) hidden.getShape().get(0) / sequences;
       try (NDManager scratch = opened.manager.newSubManager();
-          Residual input = new Residual(DeviceTensor.borrowing(hidden))) {
+          Residual input = Residual.of(DeviceTensor.borrowing(hidden))) {
         DecoderRuntime runtime = opened.reader.runtime();
         ForwardPass pass =
             runtime.newPass(

@@ -20,9 +20,9 @@ import io.winnow.core.RouterHooks;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.internal.checkpoint.Checkpoint;
 import io.winnow.core.internal.checkpoint.EndTokens;
-import io.winnow.core.internal.form.AttentionConfig;
 import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.form.Family;
+import io.winnow.core.internal.kernel.Junction;
 import io.winnow.core.internal.kernel.Kernel;
 import io.winnow.core.internal.kernel.KeyValueCache;
 import io.winnow.core.internal.kernel.Residual;
@@ -43,6 +43,7 @@ import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -66,6 +67,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
   private final Weight embedding;
   private final List<DecoderLayer> layers;
   private final Weight finalNorm;
+  private final Junction ofHead;
   private final Weight head;
   private final @Nullable TensorList headBias;
   private volatile @Nullable Provenance provenance;
@@ -86,6 +88,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     this.embedding = embedding;
     this.layers = List.copyOf(layers);
     this.finalNorm = finalNorm;
+    ofHead = Junction.ofHead(finalNorm.tensor());
     this.head = head;
     this.headBias = headBias == null ? null : TensorList.of(headBias);
     plain = layers.stream().allMatch(DecoderLayer::isPlain);
@@ -216,7 +219,7 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
         .head(
             manager,
             residual,
-            finalNorm.tensor(),
+            ofHead,
             head.tensor(),
             headBias,
             sequences.length(),
@@ -379,27 +382,29 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
   }
 
   private void checkPast(NDList past, int sequences) {
-    // All layers cache alike.
-    AttentionConfig form = config().attention().apply(0);
     long length = past.head().getShape().dimension() == 4 ? past.head().getShape().get(2) : -1;
-    Shape keys = new Shape(sequences, form.cachedHeads(), length, form.cachedKeySize());
-    Shape values = new Shape(sequences, form.cachedHeads(), length, form.cachedValueSize());
-    boolean fits = past.size() == 2 * layers.size() && length > 0;
-    for (int i = 0; i < past.size(); i++) {
-      fits &=
+    List<Shape> shapes =
+        IntStream.range(0, layers.size())
+            .boxed()
+            .flatMap(layer -> config().mixer(layer).state().tensors().stream())
+            .map(part -> new Shape(sequences, part.heads(), length, part.size()))
+            .toList();
+    boolean fits = past.size() == shapes.size() && length > 0;
+    for (int i = 0; fits && i < past.size(); i++) {
+      fits =
           past.get(i).getDataType() == DataType.FLOAT32
-              && past.get(i).getShape().equals(i % 2 == 0 ? keys : values);
+              && past.get(i).getShape().equals(shapes.get(i));
     }
     if (!fits) {
       throw new InvalidInputException(
           String.format(
               "Past keys and values must be %d float32 arrays [%d, %d, length, %d and %d], but are"
                   + " %d, the first of them %s %s; pass on those of the last result",
-              2 * layers.size(),
+              shapes.size(),
               sequences,
-              form.cachedHeads(),
-              form.cachedKeySize(),
-              form.cachedValueSize(),
+              shapes.get(0).get(1),
+              shapes.get(0).get(3),
+              shapes.get(1).get(3),
               past.size(),
               past.head().getDataType(),
               past.head().getShape()));
@@ -490,10 +495,10 @@ public final class MoeDecoder extends AbstractBlock implements MoeModel {
     if (residual == null || count == 0) {
       return null;
     }
-    DeviceTensor norm = pass.weight(finalNorm);
+    Junction norm = pass.parameters() == null ? ofHead : Junction.ofHead(pass.weight(finalNorm));
     if (finalHidden != null) {
       DeviceTensor hidden = pass.kernel().settle(scratch, residual);
-      residual = new Residual(hidden);
+      residual = Residual.of(hidden);
       NDArray rows = pass.kernel().finalHidden(scratch, hidden, norm);
       finalHidden.add(rows.reshape(padding.length, tokens, config().hiddenSize()));
     }

@@ -13,6 +13,7 @@ import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.internal.kernel.ExpertMix;
 import io.winnow.core.internal.kernel.ExpertWeights;
+import io.winnow.core.internal.kernel.Junction;
 import io.winnow.core.internal.kernel.Kernel;
 import io.winnow.core.internal.kernel.Residual;
 import io.winnow.core.internal.kernel.RoutedResidual;
@@ -30,7 +31,7 @@ import org.jspecify.annotations.Nullable;
 public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
   private final int layer;
   private final String gateName;
-  private final Weight norm;
+  private final BlockNorms norms;
   private final @Nullable Shared shared;
   private Routing routing;
   private Weight gate;
@@ -52,14 +53,14 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
   SparseMoe(
       DecoderRuntime runtime,
       int layer,
-      Weight norm,
+      BlockNorms norms,
       Router router,
       List<Expert> experts,
       @Nullable Shared shared,
       List<Integer> stored) {
     super(runtime);
     this.layer = layer;
-    this.norm = norm;
+    this.norms = norms;
     this.shared = shared;
     routing = router.routing();
     gateName = router.gateName();
@@ -112,7 +113,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
 
   private void registerAll() {
     parameters.clear();
-    register(norm);
+    norms.weights().forEach(this::register);
     register(gate);
     for (Expert expert : experts) {
       expert.weights().forEach(this::register);
@@ -152,12 +153,12 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
 
   @Override
   boolean isPlain() {
-    return weights.isPlain();
+    return weights.isPlain() && norms.junction().isPlain();
   }
 
   @Override
-  DeviceTensor norm(ForwardPass pass) {
-    return pass.weight(norm);
+  Junction junction(ForwardPass pass) {
+    return norms.junction(pass);
   }
 
   @Override
@@ -175,7 +176,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
     float[] ofGate = routed.logitValues();
     NDArray computed = observer == null ? null : observer.routedOutput(this, routed.wideInput());
     if (computed != null) {
-      return new Residual(add(pass, routed, sharedWeights(ofGate), computed));
+      return Residual.of(add(pass, routed, sharedWeights(ofGate), computed));
     }
     float[] sharedWeights = sharedWeights(ofGate);
     float[] logits = ownLogits(biased(routedColumns(ofGate)));
@@ -208,7 +209,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
     if (trained != null && trained.routerMapping() != null) {
       NDArray mapped =
           trained.routing().mappedLogits(ownLogits(routed.logits()), trained.routerMapping());
-      return new Residual(
+      return Residual.of(
           kernel.mix(
               pass.manager(),
               routed,
@@ -223,7 +224,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
     }
     NDArray factors =
         mergeableRouting().weights(ownLogits(routed.logits()), selected(pass.manager(), decision));
-    return new Residual(
+    return Residual.of(
         kernel.mix(
             pass.manager(),
             routed,
@@ -235,25 +236,17 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
   private DeviceTensor add(
       ForwardPass pass, RoutedResidual routed, float @Nullable [] sharedWeights, NDArray computed) {
     NDManager manager = pass.manager();
-    try (NDManager scratch = manager.newSubManager()) {
+    Kernel kernel = pass.kernel();
+    try (routed;
+        NDManager scratch = manager.newSubManager()) {
       computed.attach(scratch);
-      NDArray factored = computed.mul(runtime().config().kernel().residualFactor());
-      NDArray sum;
-      if (shared == null) {
-        try (routed) {
-          sum = factored.add(routed.hidden().array());
-        }
-      } else {
-        try (ExpertWeights only = inferenceWeights(List.of(shared.expert()));
-            Residual rest =
-                pass.kernel()
-                    .mixLater(manager, routed, new ExpertMix(null, only, sharedWeights, null));
-            DeviceTensor settled = pass.kernel().settle(manager, rest)) {
-          sum = factored.add(settled.array());
-        }
+      NDArray sum = computed;
+      if (shared != null && sharedWeights != null) {
+        NDArray output = kernel.expertOutput(scratch, routed.wideInput(), weights, experts.size());
+        NDArray factors = scratch.create(sharedWeights, new Shape(sharedWeights.length, 1));
+        sum = factors.mul(output).add(computed);
       }
-      sum.attach(manager);
-      return DeviceTensor.owning(sum);
+      return kernel.add(manager, routed, sum);
     }
   }
 

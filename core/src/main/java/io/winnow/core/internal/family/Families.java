@@ -6,14 +6,20 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.internal.checkpoint.Checkpoint;
 import io.winnow.core.internal.family.deepseek.DeepseekV2;
 import io.winnow.core.internal.family.deepseek.DeepseekV3;
-import io.winnow.core.internal.family.deepseek.Glm4Moe;
+import io.winnow.core.internal.family.deepseek.Dots1;
+import io.winnow.core.internal.family.glm.Glm4Moe;
+import io.winnow.core.internal.family.glm.Glm4MoeLite;
+import io.winnow.core.internal.family.glm.SolarOpen;
 import io.winnow.core.internal.family.llama.Ernie45Moe;
+import io.winnow.core.internal.family.llama.FlexOlmo;
 import io.winnow.core.internal.family.llama.GptOss;
 import io.winnow.core.internal.family.llama.GraniteMoe;
 import io.winnow.core.internal.family.llama.Llama4;
+import io.winnow.core.internal.family.llama.MiniMaxM2;
 import io.winnow.core.internal.family.llama.Mixtral;
 import io.winnow.core.internal.family.llama.Olmoe;
 import io.winnow.core.internal.family.llama.Phimoe;
+import io.winnow.core.internal.family.qwen.Mellum;
 import io.winnow.core.internal.family.qwen.Qwen2Moe;
 import io.winnow.core.internal.family.qwen.Qwen3Moe;
 import io.winnow.core.internal.form.Family;
@@ -35,6 +41,12 @@ public final class Families {
               DeepseekV3.FAMILY,
               DeepseekV3.KIMI_K2,
               Glm4Moe.FAMILY,
+              Glm4MoeLite.FAMILY,
+              SolarOpen.FAMILY,
+              Dots1.FAMILY,
+              FlexOlmo.FAMILY,
+              Mellum.FAMILY,
+              MiniMaxM2.FAMILY,
               GptOss.FAMILY,
               Llama4.TEXT,
               Llama4.MULTIMODAL),

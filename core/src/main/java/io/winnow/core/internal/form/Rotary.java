@@ -2,9 +2,10 @@ package io.winnow.core.internal.form;
 
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
-import java.util.stream.Stream;
 
 /**
  * The frequencies of a rotary embedding, by {@code rope_parameters} or the older {@code rope_theta}
@@ -24,6 +25,7 @@ record Rotary(float[] inverseFrequencies, double factor, double scaleFactor, int
   /**
    * Reads it.
    *
+   * @param entry the entry of {@code rope_parameters} whose fields come first; empty for none
    * @param headSize elements of a head
    * @param defaultPart what part of it is rotated where config.json does not say
    * @param defaultTheta the base where config.json does not say
@@ -31,13 +33,13 @@ record Rotary(float[] inverseFrequencies, double factor, double scaleFactor, int
    */
   static Rotary read(
       CheckpointConfig json,
+      String entry,
       int headSize,
       double defaultPart,
       double defaultTheta,
       int maxPositions) {
-    double part =
-        json.doubleOr(
-            defaultPart, "rope_parameters.partial_rotary_factor", "partial_rotary_factor");
+    Fields fields = new Fields(json, entry);
+    double part = fields.number(defaultPart, "partial_rotary_factor", "partial_rotary_factor");
     int size = (int) (headSize * part);
     if (size < 2 || size % 2 != 0 || size > headSize) {
       throw new InvalidInputException(
@@ -47,7 +49,7 @@ record Rotary(float[] inverseFrequencies, double factor, double scaleFactor, int
               + size
               + " are rotated; rotary embedding needs an even number");
     }
-    double theta = json.doubleOr(defaultTheta, "rope_parameters.rope_theta", "rope_theta");
+    double theta = fields.number(defaultTheta, "rope_theta", "rope_theta");
     if (theta <= 0) {
       throw new InvalidInputException(
           "rope_theta is " + theta + " in config.json; it must be positive");
@@ -56,10 +58,8 @@ record Rotary(float[] inverseFrequencies, double factor, double scaleFactor, int
     for (int i = 0; i < frequencies.length; i++) {
       frequencies[i] = Math.pow(theta, -2.0 * i / size);
     }
-    Scaling scaling = new Scaling(json, theta, size, maxPositions);
-    String type =
-        json.string("rope_parameters.rope_type", "rope_scaling.rope_type", "rope_scaling.type")
-            .orElse("default");
+    Scaling scaling = new Scaling(fields, theta, size, maxPositions);
+    String type = json.string(fields.names("rope_type", "rope_scaling.type")).orElse("default");
     return switch (type) {
       case "default", "dynamic" -> scaling.unchanged(frequencies);
       case "linear" -> scaling.linear(frequencies);
@@ -75,14 +75,29 @@ record Rotary(float[] inverseFrequencies, double factor, double scaleFactor, int
     };
   }
 
-  /** The formulas. */
-  private record Scaling(CheckpointConfig json, double theta, int size, int maxPositions) {
-    private static String[] names(String field) {
-      return new String[] {"rope_parameters." + field, "rope_scaling." + field};
+  /** Where the numbers stand in config.json. */
+  private record Fields(CheckpointConfig json, String entry) {
+    /** Returns the paths of a field, and behind them others. */
+    private String[] names(String field, String... others) {
+      List<String> names = new ArrayList<>();
+      if (!entry.isEmpty()) {
+        names.add("rope_parameters." + entry + "." + field);
+      }
+      names.add("rope_parameters." + field);
+      names.add("rope_scaling." + field);
+      Collections.addAll(names, others);
+      return names.toArray(String[]::new);
     }
 
-    private double number(double fallback, String field) {
-      return json.doubleOr(fallback, names(field));
+    private double number(double fallback, String field, String... others) {
+      return json.doubleOr(fallback, names(field, others));
+    }
+  }
+
+  /** The formulas. */
+  private record Scaling(Fields fields, double theta, int size, int maxPositions) {
+    private double number(double fallback, String field, String... others) {
+      return fields.number(fallback, field, others);
     }
 
     private double required(String field) {
@@ -99,9 +114,7 @@ record Rotary(float[] inverseFrequencies, double factor, double scaleFactor, int
 
     private double originalPositions() {
       String field = "original_max_position_embeddings";
-      String[] all =
-          Stream.concat(Arrays.stream(names(field)), Stream.of(field)).toArray(String[]::new);
-      return json.doubleOr(maxPositions, all);
+      return number(maxPositions, field, field);
     }
 
     private Rotary of(double[] frequencies, double factor, double scaleFactor, int positions) {
@@ -154,7 +167,7 @@ record Rotary(float[] inverseFrequencies, double factor, double scaleFactor, int
               : growth(factor, 1);
       double from = correction(number(32, "beta_fast"), original);
       double to = correction(number(1, "beta_slow"), original);
-      if (json.booleanOr(true, names("truncate"))) {
+      if (fields.json().booleanOr(true, fields.names("truncate"))) {
         from = Math.floor(from);
         to = Math.ceil(to);
       }
@@ -182,7 +195,7 @@ record Rotary(float[] inverseFrequencies, double factor, double scaleFactor, int
 
     Rotary longRope(double[] frequencies) {
       double original = originalPositions();
-      List<Double> factors = json.doubles(names("short_factor")).orElse(List.of());
+      List<Double> factors = fields.json().doubles(fields.names("short_factor")).orElse(List.of());
       if (factors.size() != frequencies.length) {
         throw new InvalidInputException(
             "The rotary embedding's scaling by 'longrope' needs "
@@ -196,13 +209,7 @@ record Rotary(float[] inverseFrequencies, double factor, double scaleFactor, int
       }
       double factor = number(maxPositions / original, "factor");
       double attention = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original));
-      attention =
-          json.doubleOr(
-              attention,
-              Stream.concat(
-                      Arrays.stream(names("short_mscale")),
-                      Arrays.stream(names("attention_factor")))
-                  .toArray(String[]::new));
+      attention = number(attention, "short_mscale", fields.names("attention_factor"));
       return of(scaled, attention, 1, (int) Math.min(maxPositions, original));
     }
   }

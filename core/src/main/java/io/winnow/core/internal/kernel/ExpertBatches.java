@@ -14,7 +14,7 @@ import org.jspecify.annotations.Nullable;
  * @param ranks where a pair stands among its token's; -1 for the shared expert
  * @param inputs the factors of the experts' inputs, or null for 1
  */
-record ExpertBatches(
+public record ExpertBatches(
     long[] experts,
     long[] starts,
     long[] tokens,
@@ -27,12 +27,12 @@ record ExpertBatches(
    *
    * @param factor multiplies every weight
    */
-  static ExpertBatches of(ExpertMix mix, float factor) {
+  public static ExpertBatches of(ExpertMix mix, float factor) {
     return of(mix, factor, 0, mix.tokens());
   }
 
   /** Sorts the pairs of the tokens from {@code first} to {@code end}, which is not among them. */
-  static ExpertBatches of(ExpertMix mix, float factor, int first, int end) {
+  public static ExpertBatches of(ExpertMix mix, float factor, int first, int end) {
     RoutingDecision decision = mix.decision();
     float[] shared = mix.shared();
     int numExperts = mix.routed();
@@ -110,7 +110,7 @@ record ExpertBatches(
   }
 
   /** Returns the same pairs token by token; of a token in the order of its experts. */
-  ByToken byToken(int first, int end) {
+  public ByToken byToken(int first, int end) {
     long[] starts = new long[end - first + 1];
     for (long token : tokens) {
       starts[(int) token - first + 1]++;
@@ -133,5 +133,5 @@ record ExpertBatches(
    * The pairs sorted by token: those of the i-th one are {@code pairs[starts[i]]} to {@code
    * pairs[starts[i + 1] - 1]}, with the weights at the same places.
    */
-  record ByToken(long[] pairs, long[] starts, float[] weights) {}
+  public record ByToken(long[] pairs, long[] starts, float[] weights) {}
 }

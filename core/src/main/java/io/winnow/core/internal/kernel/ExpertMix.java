@@ -4,7 +4,7 @@ import io.winnow.core.RoutingDecision;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What experts add for each token. Not part of the API.
+ * What experts add for each token.
  *
  * @param decision the routed experts and their weights; null in a dense layer
  * @param weights of the routed experts, then of the shared one if there is one
@@ -18,12 +18,12 @@ public record ExpertMix(
     float @Nullable [] inputFactors) {
 
   /** Returns the number of tokens. */
-  int tokens() {
+  public int tokens() {
     return decision == null ? sharedWeights().length : decision.tokens();
   }
 
   /** Returns the routed experts, which come before the shared one. */
-  int routed() {
+  public int routed() {
     return weights.gate().size() - (shared == null ? 0 : 1);
   }
 

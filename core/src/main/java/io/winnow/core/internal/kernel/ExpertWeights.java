@@ -15,7 +15,7 @@ import java.util.stream.IntStream;
  * {@code gate} is rows of gate, then rows of up, and {@code up} holds the biases of those, then
  * those of {@code down}, in float32. Only dense and shared ones are like that.
  *
- * <p>Closing it closes the lists, not the weights. Not part of the API.
+ * <p>Closing it closes the lists, not the weights.
  */
 public record ExpertWeights(TensorList gate, TensorList up, TensorList down)
     implements AutoCloseable {

@@ -2,90 +2,85 @@ package io.winnow.core.internal.kernel;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
-import io.winnow.core.internal.form.AttentionConfig;
+import io.winnow.core.internal.form.RotaryConfig;
+import io.winnow.core.internal.form.SequenceMixer;
+import io.winnow.core.internal.form.StateForm;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
 import io.winnow.core.internal.kernel.array.TensorList;
 import java.util.Collection;
 import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The operations a decoder consists of. {@link FusedKernel} runs them as TorchScript methods in any
- * type; {@link ReferenceKernel} runs the same in plain NDArray operations that can be
- * differentiated; {@link SingleTokenKernel} runs the steps of one token in plain Java.
+ * The operations a decoder consists of: fused ones run as TorchScript methods in any type, the
+ * reference runs the same in plain NDArray operations that can be differentiated, and there are
+ * steps of one token in plain Java.
  *
  * <p>Results belong to the manager that is passed in, and the caller closes them. Hidden states are
  * {@code [sequences * tokens, hiddenSize]} in float32, norms and gates are float32 too; all other
- * weights and the products with them are of the model's type. Not part of the API.
+ * weights and the products with them are of the model's type.
  */
 public interface Kernel {
   /** Looks up token embeddings: ids {@code [sequences, tokens]} int64. */
   Residual embed(NDManager manager, DeviceTensor table, NDArray ids);
 
   /**
-   * Prepares what all layers' attention shares.
+   * Prepares what the sequence mixers of all layers know of the tokens of a pass.
    *
-   * @param layers the forms of the layers' attention, each once; sizes of the first count
-   * @param table the positions' rotary factors
-   * @param temperature of the layers that need one, or null
-   * @param tokens new tokens per sequence
-   * @param past positions that are cached
-   * @param padding how many positions of each sequence are padding
-   * @param paddingStart the position at which the padding starts
+   * @param mixers those of the layers, each once
+   * @param tables the positions' factors of every rotation among them
    */
-  AttentionContext prepare(
+  PassContext prepare(
       NDManager manager,
-      Collection<AttentionConfig> layers,
-      RotaryTable table,
-      AttentionConfig.@Nullable Temperature temperature,
-      int tokens,
-      int past,
-      long[] padding,
-      int paddingStart);
+      Collection<SequenceMixer> mixers,
+      Map<RotaryConfig, RotaryTable> tables,
+      TokenPlaces places);
 
   /**
-   * Adds normalised attention to the residual.
+   * Adds a sequence mixer to the residual.
    *
-   * @param cache keys and values of this layer, appended to; null to compute without
+   * @param state what the layer keeps, to which the new tokens are added; null to compute without
    */
   DeviceTensor attend(
       NDManager manager,
       DeviceTensor hidden,
-      AttentionWeights weights,
-      AttentionContext context,
-      KeyValueCache.@Nullable Layer cache);
+      MixerWeights weights,
+      PassContext context,
+      @Nullable LayerState state);
 
   /**
    * Returns what {@link #attend} does, of each sequence's last {@code count} tokens alone; the
-   * cache gets the keys and values of all.
+   * state gets all.
    */
   default DeviceTensor attendLast(
       NDManager manager,
       DeviceTensor hidden,
-      AttentionWeights weights,
-      AttentionContext context,
-      KeyValueCache.@Nullable Layer cache,
+      MixerWeights weights,
+      PassContext context,
+      @Nullable LayerState state,
       int count) {
-    try (DeviceTensor attended = attend(manager, hidden, weights, context, cache)) {
+    try (DeviceTensor attended = attend(manager, hidden, weights, context, state)) {
       return attended.rows(manager, context.lastRows(count));
     }
   }
 
   /**
-   * Normalises a MoE layer's input and computes its router logits.
+   * Reads a feed-forward block's input from the residual and computes its router logits.
    *
    * @param hidden taken over by the result
+   * @param gate with a row for every logit
    */
   RoutedResidual route(
-      NDManager manager, DeviceTensor hidden, DeviceTensor norm, DeviceTensor gate);
+      NDManager manager, DeviceTensor hidden, Junction junction, DeviceTensor gate);
 
   /** Does {@link #attend} and {@link #route} of one layer, and before that what is pending. */
   RoutedResidual attendAndRoute(
       NDManager manager,
       Residual residual,
       LayerWeights weights,
-      AttentionContext context,
-      KeyValueCache.@Nullable Layer cache);
+      PassContext context,
+      @Nullable LayerState state);
 
   /**
    * Does {@link #mix} for inference, or leaves it to the call that follows.
@@ -106,6 +101,13 @@ public interface Kernel {
   DeviceTensor mix(
       NDManager manager, RoutedResidual routed, ExpertMix mix, @Nullable NDArray routingWeights);
 
+  /**
+   * Adds a feed-forward block's output that was computed elsewhere to the residual.
+   *
+   * @param output {@code [tokens, hiddenSize]} in float32
+   */
+  DeviceTensor add(NDManager manager, RoutedResidual routed, NDArray output);
+
   /** Computes float32 router logits of float32 inputs {@code [tokens, hiddenSize]}. */
   NDArray routerLogits(NDManager manager, NDArray input, DeviceTensor gate);
 
@@ -118,8 +120,8 @@ public interface Kernel {
    */
   NDArray expertIntermediate(NDManager manager, NDArray input, ExpertWeights weights, int expert);
 
-  /** Applies the norm to a hidden state, in float32: what the head multiplies. */
-  NDArray finalHidden(NDManager manager, DeviceTensor hidden, DeviceTensor norm);
+  /** Reads from the residual what the head multiplies, in float32. */
+  NDArray finalHidden(NDManager manager, DeviceTensor hidden, Junction junction);
 
   /**
    * Computes float32 logits of the last {@code count} of each sequence's {@code tokens}: {@code
@@ -130,34 +132,29 @@ public interface Kernel {
   NDArray head(
       NDManager manager,
       Residual residual,
-      DeviceTensor norm,
+      Junction junction,
       DeviceTensor weight,
       @Nullable TensorList bias,
       int tokens,
       int count);
 
   /**
-   * Makes room for new tokens in a layer's cache.
+   * Makes room for new tokens in what a layer keeps.
    *
    * @param like a tensor of the model's type
    */
-  void reserve(
-      KeyValueCache.Layer cache,
-      DeviceTensor like,
-      AttentionConfig config,
-      int sequences,
-      int tokens);
+  void reserve(LayerState state, DeviceTensor like, StateForm form, int sequences, int tokens);
 
   /**
-   * Copies a part of a layer's cache.
+   * Copies a part of what a layer keeps.
    *
-   * @param cached keys or values {@code [sequences, heads, at least length, headSize]}
+   * @param kept {@code [sequences, heads, at least length, size]}
    * @param rows the sequences to copy, int64
    * @param length the filled positions
    * @param tokens how many more positions to make room for
    */
-  DeviceTensor copyCache(
-      NDManager manager, DeviceTensor cached, NDArray rows, int length, int tokens);
+  DeviceTensor copyState(
+      NDManager manager, DeviceTensor kept, NDArray rows, int length, int tokens);
 
   /** Creates a tensor like another, with any content, for {@link #merge} to write to. */
   DeviceTensor newBuffer(NDManager manager, DeviceTensor like);

@@ -2,9 +2,7 @@ package io.winnow.core.internal.kernel;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
-import io.winnow.core.internal.form.AttentionConfig;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
-import io.winnow.core.internal.kernel.array.TensorList;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
@@ -13,15 +11,15 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The keys and values of the tokens a decoder has seen, per layer {@code [sequences, heads,
- * capacity, headSize]}; of latent attention, rotated keys and latent vectors. It grows by blocks.
- * Not thread-safe: one cache serves one generation. The caller closes it.
+ * What a decoder keeps of the tokens it has seen, for every layer the state of its sequence mixer:
+ * keys and values, or rotated keys and latent vectors. It grows by blocks. Not thread-safe: one
+ * cache serves one generation. The caller closes it.
  */
 public final class KeyValueCache implements AutoCloseable {
   private static final int BLOCK = 256;
 
   private final NDManager manager;
-  private final List<Layer> layers = new ArrayList<>();
+  private final List<LayerState> layers = new ArrayList<>();
   private final long[] padding;
   private final BitSet ended = new BitSet();
   private final int paddingStart;
@@ -44,7 +42,7 @@ public final class KeyValueCache implements AutoCloseable {
     this.padding = padding.clone();
     this.paddingStart = paddingStart;
     for (int i = 0; i < numLayers; i++) {
-      layers.add(new Layer());
+      layers.add(new LayerState(this));
     }
   }
 
@@ -67,7 +65,7 @@ public final class KeyValueCache implements AutoCloseable {
    * ended, row-major {@code [sequences, tokens]}; null if there are none.
    */
   public boolean @Nullable [] idle(int tokens) {
-    if (ended.isEmpty() && !AttentionContext.isPadded(padding)) {
+    if (ended.isEmpty() && !TokenPlaces.isPadded(padding)) {
       return null;
     }
     boolean[] idle = new boolean[padding.length * tokens];
@@ -112,14 +110,12 @@ public final class KeyValueCache implements AutoCloseable {
     try (NDManager scratch = manager.newSubManager()) {
       NDArray rows = scratch.create(Arrays.stream(sources).asLongStream().toArray());
       for (int i = 0; i < layers.size(); i++) {
-        DeviceTensor keys = layers.get(i).keys();
-        DeviceTensor values = layers.get(i).values();
-        if (keys != null && values != null) {
-          expanded
-              .layer(i)
-              .set(
-                  kernel.copyCache(expanded.manager, keys, rows, length, tokens),
-                  kernel.copyCache(expanded.manager, values, rows, length, tokens));
+        List<DeviceTensor> copies = new ArrayList<>();
+        for (DeviceTensor kept : layers.get(i).tensors()) {
+          copies.add(kernel.copyState(expanded.manager, kept, rows, length, tokens));
+        }
+        if (!copies.isEmpty()) {
+          expanded.layer(i).set(copies);
         }
       }
     } catch (RuntimeException | Error e) {
@@ -130,12 +126,13 @@ public final class KeyValueCache implements AutoCloseable {
     return expanded;
   }
 
-  /** Returns one layer's part. */
-  public Layer layer(int index) {
+  /** Returns one layer's state. */
+  public LayerState layer(int index) {
     return layers.get(index);
   }
 
-  int numLayers() {
+  /** Returns the number of layers. */
+  public int numLayers() {
     return layers.size();
   }
 
@@ -154,74 +151,7 @@ public final class KeyValueCache implements AutoCloseable {
 
   @Override
   public void close() {
-    layers.forEach(Layer::close);
+    layers.forEach(LayerState::close);
     manager.close();
-  }
-
-  /** Keys and values of one layer. Not part of the API. */
-  public final class Layer implements AutoCloseable {
-    private @Nullable DeviceTensor keys;
-    private @Nullable DeviceTensor values;
-    private @Nullable TensorList list;
-    private @Nullable ArrayCache arrays;
-
-    private Layer() {}
-
-    NDManager manager() {
-      return manager;
-    }
-
-    int length() {
-      return length;
-    }
-
-    @Nullable DeviceTensor keys() {
-      return keys;
-    }
-
-    @Nullable DeviceTensor values() {
-      return values;
-    }
-
-    @Nullable TensorList list() {
-      return list;
-    }
-
-    /** Returns the arrays of a single sequence, made on first use and with new tensors. */
-    ArrayCache arrays(AttentionConfig form) {
-      if (keys == null || values == null) {
-        throw new IllegalStateException("The cache has no room yet");
-      }
-      if (arrays == null) {
-        arrays = new ArrayCache(form, keys.elements(), values.elements(), capacity());
-      }
-      return arrays;
-    }
-
-    int capacity() {
-      return keys == null ? 0 : (int) keys.shape().get(2);
-    }
-
-    /** Replaces the arrays and closes the old ones. */
-    void set(DeviceTensor newKeys, DeviceTensor newValues) {
-      close();
-      keys = newKeys.attach(manager);
-      values = newValues.attach(manager);
-      list = TensorList.of(newKeys, newValues);
-    }
-
-    @Override
-    public void close() {
-      arrays = null;
-      if (list != null) {
-        list.close();
-      }
-      if (keys != null) {
-        keys.close();
-      }
-      if (values != null) {
-        values.close();
-      }
-    }
   }
 }

@@ -3,10 +3,10 @@ package io.winnow.core.internal.kernel;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
 
 /**
- * The weights of a layer up to its router. Not part of the API.
+ * The weights of a layer up to its router.
  *
- * @param attention the attention's
- * @param moeNorm the norm before the experts
+ * @param mixer the sequence mixer's
+ * @param junction of the feed-forward block
  * @param gate the router's, {@code [experts, hiddenSize]}
  */
-public record LayerWeights(AttentionWeights attention, DeviceTensor moeNorm, DeviceTensor gate) {}
+public record LayerWeights(MixerWeights mixer, Junction junction, DeviceTensor gate) {}

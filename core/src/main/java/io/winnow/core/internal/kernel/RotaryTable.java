@@ -10,7 +10,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The frequencies of a rotary embedding, and the factors of all positions that were needed so far.
- * Thread-safe; what it holds belongs to its manager. Not part of the API.
+ * Thread-safe; what it holds belongs to its manager.
  */
 public final class RotaryTable {
   private static final int BLOCK = 1024;
@@ -32,17 +32,18 @@ public final class RotaryTable {
     inverseFrequencies = manager.create(config.inverseFrequencies());
   }
 
-  RotaryConfig config() {
+  /** Returns the rotation. */
+  public RotaryConfig config() {
     return config;
   }
 
   /** Returns the frequencies {@code [rotarySize / 2]} float32. */
-  NDArray inverseFrequencies() {
+  public NDArray inverseFrequencies() {
     return inverseFrequencies;
   }
 
   /** Returns one position's factors: cosines, then sines with their signs. */
-  float[] row(TorchScriptModule module, int position) {
+  public float[] row(TorchScriptModule module, int position) {
     float[][] current = rows;
     if (position >= current.length) {
       float[] all = factors(module, position + 1).array().toFloatArray();
@@ -57,7 +58,7 @@ public final class RotaryTable {
   }
 
   /** Returns the factors of at least so many positions, {@code [positions, 2 rotarySize]}. */
-  DeviceTensor factors(TorchScriptModule module, int positions) {
+  public DeviceTensor factors(TorchScriptModule module, int positions) {
     DeviceTensor current = factors;
     if (current != null && current.shape().get(0) >= positions) {
       return current;
@@ -80,7 +81,7 @@ public final class RotaryTable {
                       all,
                       frequencies,
                       config.factor(),
-                      config.interleaved() ? 1L : 0L)
+                      config.interleaved())
                   .outliveScopes();
         }
         factors = current;

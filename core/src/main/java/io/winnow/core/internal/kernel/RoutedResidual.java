@@ -4,16 +4,26 @@ import ai.djl.ndarray.NDArray;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
 
 /**
- * What a layer computes before its experts: the residual with attention added, the layer's
- * normalised input, and the router's logits. Closing it closes them. Not part of the API.
+ * What a layer computes before its experts: the residual with the sequence mixer added, the
+ * experts' input, and the router's logits. Closing it closes them.
  */
 public abstract class RoutedResidual implements AutoCloseable {
-  RoutedResidual() {}
+  private final Junction junction;
+
+  /** Creates it with the junction by which the experts join the residual. */
+  protected RoutedResidual(Junction junction) {
+    this.junction = junction;
+  }
+
+  /** Returns how the experts join the residual. */
+  public final Junction junction() {
+    return junction;
+  }
 
   /** Returns the residual {@code [tokens, hiddenSize]} in float32. */
   public abstract DeviceTensor hidden();
 
-  /** Returns the experts' normalised input {@code [tokens, hiddenSize]} in float32. */
+  /** Returns the experts' input {@code [tokens, hiddenSize]} in float32. */
   public abstract NDArray wideInput();
 
   /** Returns the same in the experts' type; in float32 the same array. */

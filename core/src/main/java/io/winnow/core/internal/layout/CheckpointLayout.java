@@ -6,11 +6,10 @@ import io.winnow.core.internal.checkpoint.Checkpoint;
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
 import io.winnow.core.internal.checkpoint.StoredWeight;
 import io.winnow.core.internal.family.Families;
-import io.winnow.core.internal.form.AttentionConfig;
-import io.winnow.core.internal.form.AttentionPart;
 import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.form.Family;
-import io.winnow.core.internal.form.Family.ExpertNames;
+import io.winnow.core.internal.form.MixerPart;
+import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.internal.safetensors.TensorInfo;
 import io.winnow.core.internal.safetensors.TensorType;
 import io.winnow.core.routing.SoftmaxRouting;
@@ -19,8 +18,10 @@ import java.util.Collections;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -106,9 +107,10 @@ public final class CheckpointLayout {
     layout.head();
     layout.headBias();
     for (int layer = 0; layer < layout.config.layers(); layer++) {
-      layout.attention(layer);
-      layout.moeNorm(layer);
-      if (!layout.config.sparse().test(layer)) {
+      layout.mixer(layer);
+      layout.mixerNorms(layer);
+      layout.blockNorms(layer);
+      if (!layout.config.isSparse(layer)) {
         layout.dense(layer);
         continue;
       }
@@ -148,7 +150,24 @@ public final class CheckpointLayout {
   }
 
   /** A norm's weight, and its bias where there is one. */
-  public record Norm(TensorInfo weight, @Nullable TensorInfo bias) {}
+  public record Norm(TensorInfo weight, @Nullable TensorInfo bias) {
+    /** Returns the tensors. */
+    public List<TensorInfo> tensors() {
+      return bias == null ? List.of(weight) : List.of(weight, bias);
+    }
+  }
+
+  /** The norms before and behind one block of a layer, where there are such. */
+  public record BlockNorms(@Nullable Norm before, @Nullable Norm behind) {
+    /** Returns the norms that there are. */
+    public List<Norm> all() {
+      return Stream.of(before, behind).filter(Objects::nonNull).toList();
+    }
+
+    private List<TensorInfo> tensors() {
+      return all().stream().flatMap(norm -> norm.tensors().stream()).toList();
+    }
+  }
 
   /**
    * Makes a layer's routing.
@@ -171,11 +190,11 @@ public final class CheckpointLayout {
   }
 
   public TensorInfo embedding() {
-    return plain(family.embedding(), config.vocabularySize(), config.hiddenSize());
+    return plain(family.names().embedding(), config.vocabularySize(), config.hiddenSize());
   }
 
   public Norm finalNorm() {
-    return norm(family.finalNorm());
+    return norm(family.names().finalNorm());
   }
 
   private Norm norm(String name) {
@@ -191,88 +210,67 @@ public final class CheckpointLayout {
   public TensorInfo head() {
     return config.tiedHead()
         ? embedding()
-        : plain(family.head(), config.vocabularySize(), config.hiddenSize());
+        : plain(family.names().head(), config.vocabularySize(), config.hiddenSize());
   }
 
   public @Nullable TensorInfo headBias() {
-    return config.biasedHead() ? plain(biasOf(family.head()), config.vocabularySize()) : null;
+    return config.biasedHead()
+        ? plain(biasOf(family.names().head()), config.vocabularySize())
+        : null;
   }
 
-  /** Returns the norm before the attention. */
-  public Norm attentionNorm(int layer) {
-    return norm(family.attention(layer, AttentionPart.NORM));
+  /** Returns the norms of a layer's sequence mixer. */
+  public BlockNorms mixerNorms(int layer) {
+    return new BlockNorms(
+        optionalNorm(family.names().normBeforeMixer(layer)),
+        optionalNorm(family.names().normBehindMixer(layer)));
   }
 
-  /** Returns the weights of the attention, the norm's among them. */
-  public Map<AttentionPart, StoredWeight> attention(int layer) {
-    Map<AttentionPart, StoredWeight> stored = new EnumMap<>(AttentionPart.class);
-    AttentionConfig form = config.attention().apply(layer);
-    stored.put(AttentionPart.NORM, new StoredWeight.Plain(attentionNorm(layer).weight()));
-    for (AttentionPart part : config.attentionParts()) {
-      String name = family.attention(layer, part);
-      long[] shape = shape(form, part);
-      stored.put(
-          part,
-          part.isMatrix()
-              ? quantization.matrix(checkpoint, name, shape[0], shape[1])
-              : new StoredWeight.Plain(plain(name, shape)));
-    }
+  /** Returns the norms of a layer's feed-forward block. */
+  public BlockNorms blockNorms(int layer) {
+    return new BlockNorms(
+        optionalNorm(family.names().normBeforeBlock(layer)),
+        optionalNorm(family.names().normBehindBlock(layer)));
+  }
+
+  private @Nullable Norm optionalNorm(@Nullable String name) {
+    return name == null ? null : norm(name);
+  }
+
+  /** Returns the weights of a layer's sequence mixer. */
+  public Map<MixerPart, StoredWeight> mixer(int layer) {
+    Map<MixerPart, StoredWeight> stored = new EnumMap<>(MixerPart.class);
+    config
+        .mixer(layer)
+        .shapes(config.hiddenSize())
+        .forEach(
+            (part, shape) -> {
+              String name = family.names().mixer(layer, part);
+              stored.put(
+                  part,
+                  part.isMatrix()
+                      ? quantization.matrix(checkpoint, name, shape[0], shape[1])
+                      : new StoredWeight.Plain(plain(name, shape)));
+            });
     return stored;
   }
 
-  private long[] shape(AttentionConfig form, AttentionPart part) {
-    long hidden = config.hiddenSize();
-    long queries = (long) form.heads() * form.headSize();
-    long keys = (long) form.keyValueHeads() * form.headSize();
-    boolean whole = form.norm() == AttentionConfig.QueryKeyNorm.PROJECTION;
-    AttentionConfig.Latent latent = form.latent();
-    long rank = latent == null ? 0 : latent.rank();
-    long queryRank = latent == null ? 0 : latent.queryRank();
-    long values = latent == null ? queries : (long) form.heads() * latent.valueSize();
-    long plain = latent == null ? 0 : (long) form.heads() * latent.plainSize();
-    long rotated = config.rotary().inverseFrequencies().length * 2L;
-    return switch (part) {
-      case NORM -> new long[] {hidden};
-      case QUERY -> new long[] {queries, hidden};
-      case KEY, VALUE -> new long[] {keys, hidden};
-      case OUTPUT -> new long[] {hidden, values};
-      case QUERY_BIAS -> new long[] {queries};
-      case KEY_BIAS, VALUE_BIAS -> new long[] {keys};
-      case OUTPUT_BIAS -> new long[] {hidden};
-      case QUERY_NORM -> new long[] {whole ? queries : form.headSize()};
-      case KEY_NORM -> new long[] {whole ? keys : form.headSize()};
-      case SINKS -> new long[] {form.heads()};
-      case QUERY_DOWN -> new long[] {queryRank, hidden};
-      case QUERY_DOWN_BIAS, QUERY_DOWN_NORM -> new long[] {queryRank};
-      case QUERY_UP -> new long[] {queries, queryRank};
-      case LATENT -> new long[] {rank + rotated, hidden};
-      case LATENT_BIAS -> new long[] {rank + rotated};
-      case LATENT_NORM -> new long[] {rank};
-      case LATENT_UP -> new long[] {plain + values, rank};
-    };
-  }
-
-  /** Returns the norm before the experts, or before the dense block. */
-  public Norm moeNorm(int layer) {
-    return norm(family.moeNorm(layer));
-  }
-
   public TensorInfo router(int layer) {
-    return plain(family.router(layer), routerExperts(layer), config.hiddenSize());
+    return plain(family.names().router(layer), routerExperts(layer), config.hiddenSize());
   }
 
   public @Nullable TensorInfo routerBias(int layer) {
-    String name = family.names().routerBias();
-    return name == null ? null : plain(family.block(layer, name), routerExperts(layer));
+    String name = family.names().routerBias(layer);
+    return name == null ? null : plain(name, routerExperts(layer));
   }
 
   /** Returns the bias of the selection, {@code [experts]} or {@code [1, experts]}. */
   public @Nullable TensorInfo correction(int layer) {
-    String name = family.names().correction();
+    String name = family.names().correction(layer);
     if (name == null) {
       return null;
     }
-    TensorInfo info = checkpoint.tensor(family.block(layer, name));
+    TensorInfo info = checkpoint.tensor(name);
     List<Long> row = List.of(1L, (long) experts(layer));
     return info.shape().equals(row) ? Quantization.plain(info) : plain(info.name(), experts(layer));
   }
@@ -291,20 +289,18 @@ public final class CheckpointLayout {
   public @Nullable TensorInfo routerMapping(int layer) {
     return mappedExperts == null
         ? null
-        : plain(family.routerMapping(layer), experts(layer), mappedExperts);
+        : plain(family.names().routerMapping(layer), experts(layer), mappedExperts);
   }
 
   /** Returns gate, up and down of a layer without experts, and their biases if there are some. */
   public StoredWeight[] dense(int layer) {
-    return feedForward(family.block(layer, ""), config.denseSize());
+    return feedForward(family.names().block(layer, ""), config.denseSize());
   }
 
   /** Returns the same of the shared experts; null if there are none. */
   public StoredWeight @Nullable [] shared(int layer) {
-    String name = family.names().shared();
-    return name == null || config.sharedSize() == 0
-        ? null
-        : feedForward(family.block(layer, name + "."), config.sharedSize());
+    String name = family.names().shared(layer);
+    return name == null || config.sharedSize() == 0 ? null : feedForward(name, config.sharedSize());
   }
 
   private StoredWeight[] feedForward(String prefix, long size) {
@@ -337,8 +333,8 @@ public final class CheckpointLayout {
 
   /** Returns what the shared expert's weight is computed by, {@code [1, d]}; null for 1. */
   public @Nullable TensorInfo sharedGate(int layer) {
-    String name = family.names().sharedGate();
-    return name == null ? null : plain(family.block(layer, name), 1, config.hiddenSize());
+    String name = family.names().sharedGate(layer);
+    return name == null ? null : plain(name, 1, config.hiddenSize());
   }
 
   /**
@@ -349,9 +345,9 @@ public final class CheckpointLayout {
     long size = config.intermediateSize();
     if (family.names().experts() instanceof ExpertNames.Single single) {
       return matrices(
-          family.expert(layer, single.gate(), expert),
-          family.expert(layer, single.up(), expert),
-          family.expert(layer, single.down(), expert),
+          family.names().expert(layer, single.gate(), expert),
+          family.names().expert(layer, single.up(), expert),
+          family.names().expert(layer, single.down(), expert),
           size);
     }
     List<StoredWeight> slices = new ArrayList<>();
@@ -412,15 +408,18 @@ public final class CheckpointLayout {
     long hidden = config.hiddenSize();
     long size = config.intermediateSize();
     List<StoredWeight> stored = new ArrayList<>();
-    stored.add(fused(layer, fused.layout(), family.block(layer, fused.gateUp()), 2 * size, hidden));
-    stored.add(fused(layer, fused.layout(), family.block(layer, fused.down()), hidden, size));
+    stored.add(
+        fused(
+            layer, fused.layout(), family.names().block(layer, fused.gateUp()), 2 * size, hidden));
+    stored.add(
+        fused(layer, fused.layout(), family.names().block(layer, fused.down()), hidden, size));
     if (fused.gateUpBias() != null && fused.downBias() != null) {
       stored.add(
           new StoredWeight.Plain(
-              plain(family.block(layer, fused.gateUpBias()), experts(layer), 2 * size)));
+              plain(family.names().block(layer, fused.gateUpBias()), experts(layer), 2 * size)));
       stored.add(
           new StoredWeight.Plain(
-              plain(family.block(layer, fused.downBias()), experts(layer), hidden)));
+              plain(family.names().block(layer, fused.downBias()), experts(layer), hidden)));
     }
     return stored;
   }
@@ -462,14 +461,10 @@ public final class CheckpointLayout {
   /** Returns everything that computing one layer reads, as it lies in the files. */
   public List<TensorInfo> layerTensors(int layer) {
     List<TensorInfo> infos = new ArrayList<>();
-    List<StoredWeight> weights = new ArrayList<>(attention(layer).values());
-    for (Norm norm : List.of(attentionNorm(layer), moeNorm(layer))) {
-      infos.add(norm.weight());
-      if (norm.bias() != null) {
-        infos.add(norm.bias());
-      }
-    }
-    if (config.sparse().test(layer)) {
+    List<StoredWeight> weights = new ArrayList<>(mixer(layer).values());
+    infos.addAll(mixerNorms(layer).tensors());
+    infos.addAll(blockNorms(layer).tensors());
+    if (config.isSparse(layer)) {
       infos.add(router(layer));
       infos.addAll(expertRows(layer));
       if (layout() == null) {
@@ -523,7 +518,7 @@ public final class CheckpointLayout {
     boolean plain =
         routing(config.sparseLayers().get(0), null) instanceof SoftmaxRouting
             && layout() == null
-            && family.names().routerBias() == null
+            && !family.names().hasRouterBias()
             && config.sharedSize() == 0
             && config.sparseLayers().size() == config.layers()
             && !config.kernel().layerNorm()

@@ -4,7 +4,7 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.internal.checkpoint.Checkpoint;
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
 import io.winnow.core.internal.checkpoint.StoredWeight;
-import io.winnow.core.internal.form.Family.ExpertNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.internal.safetensors.TensorInfo;
 import io.winnow.core.internal.safetensors.TensorType;
 import java.util.List;

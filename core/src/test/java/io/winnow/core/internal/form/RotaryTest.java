@@ -60,7 +60,7 @@ class RotaryTest {
       })
   void frequenciesEqualTransformers(String parameters, double factor, String expected)
       throws Exception {
-    Rotary rotary = Rotary.read(config("rope_parameters", parameters), 16, 1, 10_000, 4096);
+    Rotary rotary = Rotary.read(config("rope_parameters", parameters), "", 16, 1, 10_000, 4096);
     String[] numbers = expected.split(" ");
     assertThat(rotary.inverseFrequencies()).hasSize(numbers.length);
     for (int i = 0; i < numbers.length; i++) {
@@ -73,7 +73,7 @@ class RotaryTest {
   @Test
   void aPartOfAHeadHasTheFrequenciesOfASmallerOne() throws Exception {
     CheckpointConfig config = config("rope_parameters", "{'partial_rotary_factor':0.5}");
-    assertThat(Rotary.read(config, 16, 1, 10_000, 4096).inverseFrequencies())
+    assertThat(Rotary.read(config, "", 16, 1, 10_000, 4096).inverseFrequencies())
         .containsExactly(1, 0.1f, 0.01f, 0.001f);
   }
 
@@ -84,7 +84,7 @@ class RotaryTest {
             "rope_scaling",
             "{'type':'longrope','short_factor':[1,1],'short_mscale':1.25,"
                 + "'original_max_position_embeddings':512}");
-    Rotary rotary = Rotary.read(config, 4, 1, 10_000, 4096);
+    Rotary rotary = Rotary.read(config, "", 4, 1, 10_000, 4096);
     assertThat(rotary.maxPositions()).isEqualTo(512);
     assertThat(rotary.factor()).isEqualTo(1.25);
   }
@@ -103,7 +103,7 @@ class RotaryTest {
       })
   void whatCannotBeComputedIsAnError(String parameters, String message) throws Exception {
     CheckpointConfig config = config("rope_parameters", parameters);
-    assertThatThrownBy(() -> Rotary.read(config, 16, 1, 10_000, 4096))
+    assertThatThrownBy(() -> Rotary.read(config, "", 16, 1, 10_000, 4096))
         .isInstanceOf(InvalidInputException.class)
         .hasMessageContaining(message);
   }

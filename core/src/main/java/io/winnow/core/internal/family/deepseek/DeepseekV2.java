@@ -2,12 +2,12 @@ package io.winnow.core.internal.family.deepseek;
 
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
-import io.winnow.core.internal.form.AttentionConfig.Latent;
-import io.winnow.core.internal.form.AttentionPart;
 import io.winnow.core.internal.form.DecoderConfig;
+import io.winnow.core.internal.form.DecoderConfigBuilder;
 import io.winnow.core.internal.form.Family;
-import io.winnow.core.internal.form.Family.ExpertNames;
-import io.winnow.core.internal.form.Family.TensorNames;
+import io.winnow.core.internal.form.LayerTypes;
+import io.winnow.core.internal.form.TensorNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.routing.ScoredRouting;
 import io.winnow.core.routing.ScoredRouting.GroupScore;
 import io.winnow.core.routing.ScoredRouting.Score;
@@ -26,7 +26,7 @@ public final class DeepseekV2 {
           "deepseek_v2",
           List.of(EXPERTS),
           TOP_K,
-          json -> config(json).biasedFeedForward(json.booleanOr(false, "mlp_bias")).build(),
+          json -> config(json, 0).biasedFeedForward(json.booleanOr(false, "mlp_bias")).build(),
           (json, config, correction) -> {
             ScoredRouting.Builder routing =
                 ScoredRouting.builder(Score.SOFTMAX, config.experts(), config.topK())
@@ -48,28 +48,23 @@ public final class DeepseekV2 {
                           + "' in config.json; known are greedy and group_limited_greedy");
             };
           },
-          TensorNames.of("mlp", "gate.weight", ExpertNames.common()).withShared("shared_experts"));
+          TensorNames.builder("mlp", "gate.weight", ExpertNames.common())
+              .shared("shared_experts")
+              .build());
 
   private DeepseekV2() {}
 
-  /** Reads what all versions have in common. */
-  static DecoderConfig.Builder config(CheckpointConfig json) {
-    int queryRank = json.intOr(0, "q_lora_rank");
-    boolean biased = json.booleanOr(false, "attention_bias");
-    int firstSparse = json.intOr(0, "first_k_dense_replace");
-    int size = json.requirePositiveInt("moe_intermediate_size");
+  /**
+   * Reads what all versions have in common.
+   *
+   * @param sharedExperts where config.json does not say
+   */
+  public static DecoderConfigBuilder config(CheckpointConfig json, int sharedExperts) {
     return DecoderConfig.read(json, TOP_K, EXPERTS)
         .expertSize("moe_intermediate_size")
-        .sharedSize(Math.multiplyExact(size, json.intOr(0, "n_shared_experts")))
-        .sparseLayers("intermediate_size", layer -> layer >= firstSparse)
+        .sharedExperts(json.intOr(sharedExperts, "n_shared_experts"))
+        .sparseLayers("intermediate_size", LayerTypes.sparse(json, 0))
         .interleavedRotary()
-        .latent(
-            new Latent(
-                json.requirePositiveInt("qk_nope_head_dim"),
-                json.requirePositiveInt("v_head_dim"),
-                json.requirePositiveInt("kv_lora_rank"),
-                queryRank))
-        .attentionParts(biased, AttentionPart.LATENT_BIAS, AttentionPart.OUTPUT_BIAS)
-        .attentionParts(biased && queryRank > 0, AttentionPart.QUERY_DOWN_BIAS);
+        .latent(json.booleanOr(false, "attention_bias"));
   }
 }

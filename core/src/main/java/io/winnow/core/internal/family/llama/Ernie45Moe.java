@@ -3,8 +3,8 @@ package io.winnow.core.internal.family.llama;
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
 import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.form.Family;
-import io.winnow.core.internal.form.Family.ExpertNames;
-import io.winnow.core.internal.form.Family.TensorNames;
+import io.winnow.core.internal.form.TensorNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.routing.ScoredRouting;
 import io.winnow.core.routing.ScoredRouting.Score;
 import java.util.List;
@@ -29,9 +29,10 @@ public final class Ernie45Moe {
                     .optNormalized(0, json.doubleOr(1e-12, "moe_norm_min"));
             return (correction == null ? routing : routing.optCorrection(correction)).build();
           },
-          TensorNames.of("mlp", "gate.weight", ExpertNames.common())
-              .withCorrection("moe_statics.e_score_correction_bias")
-              .withShared("shared_experts"));
+          TensorNames.builder("mlp", "gate.weight", ExpertNames.common())
+              .correction("moe_statics.e_score_correction_bias")
+              .shared("shared_experts")
+              .build());
 
   private Ernie45Moe() {}
 

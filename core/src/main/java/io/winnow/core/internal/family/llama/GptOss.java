@@ -1,13 +1,13 @@
 package io.winnow.core.internal.family.llama;
 
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
-import io.winnow.core.internal.form.AttentionConfig.Visibility;
-import io.winnow.core.internal.form.AttentionPart;
 import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.form.Family;
-import io.winnow.core.internal.form.Family.ExpertNames;
-import io.winnow.core.internal.form.Family.ExpertNames.Layout;
-import io.winnow.core.internal.form.Family.TensorNames;
+import io.winnow.core.internal.form.LayerTypes;
+import io.winnow.core.internal.form.MixerPart;
+import io.winnow.core.internal.form.TensorNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames.Layout;
 import io.winnow.core.routing.SoftmaxRouting;
 import java.util.List;
 
@@ -26,7 +26,7 @@ public final class GptOss {
           TOP_K,
           GptOss::config,
           (json, config, correction) -> SoftmaxRouting.of(config.topK(), true),
-          TensorNames.of(
+          TensorNames.builder(
                   "mlp",
                   "router.weight",
                   new ExpertNames.Fused(
@@ -35,26 +35,19 @@ public final class GptOss {
                       "experts.down_proj",
                       "experts.gate_up_proj_bias",
                       "experts.down_proj_bias"))
-              .withRouterBias("router.bias"));
+              .routerBias("router.bias")
+              .build());
 
   private GptOss() {}
 
   private static DecoderConfig config(CheckpointConfig json) {
     int window = json.intOr(128, "sliding_window");
-    List<String> types = json.strings("layer_types").orElse(List.of());
     return DecoderConfig.read(json, TOP_K, EXPERTS)
         .defaults(1.5e5, 1e-5)
         .expertSize("intermediate_size")
         .attentionBiases(json.booleanOr(true, "attention_bias"))
-        .attentionParts(true, AttentionPart.SINKS)
-        .visibility(
-            layer -> {
-              boolean slides =
-                  layer < types.size()
-                      ? types.get(layer).equals("sliding_attention")
-                      : layer % 2 == 0;
-              return new Visibility(slides ? window : 0, 0, false);
-            })
+        .attentionParts(true, MixerPart.SINKS)
+        .window(window, LayerTypes.sliding(json, layer -> layer % 2 == 0))
         .build();
   }
 }

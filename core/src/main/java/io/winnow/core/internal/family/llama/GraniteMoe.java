@@ -3,9 +3,9 @@ package io.winnow.core.internal.family.llama;
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
 import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.form.Family;
-import io.winnow.core.internal.form.Family.ExpertNames;
-import io.winnow.core.internal.form.Family.ExpertNames.Layout;
-import io.winnow.core.internal.form.Family.TensorNames;
+import io.winnow.core.internal.form.TensorNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames.Layout;
 import io.winnow.core.routing.SoftmaxRouting;
 import java.util.List;
 
@@ -24,11 +24,12 @@ public final class GraniteMoe {
           TOP_K,
           GraniteMoe::config,
           (json, config, correction) -> SoftmaxRouting.of(config.topK(), true),
-          TensorNames.of(
-              "block_sparse_moe",
-              "router.layer.weight",
-              new ExpertNames.Fused(
-                  Layout.ROWS, "input_linear.weight", "output_linear.weight", null, null)));
+          TensorNames.builder(
+                  "block_sparse_moe",
+                  "router.layer.weight",
+                  new ExpertNames.Fused(
+                      Layout.ROWS, "input_linear.weight", "output_linear.weight", null, null))
+              .build());
 
   private GraniteMoe() {}
 

@@ -1,14 +1,16 @@
 package io.winnow.core.internal.family.llama;
 
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
-import io.winnow.core.internal.form.AttentionConfig.QueryKeyNorm;
-import io.winnow.core.internal.form.AttentionConfig.Temperature;
-import io.winnow.core.internal.form.AttentionConfig.Visibility;
 import io.winnow.core.internal.form.DecoderConfig;
+import io.winnow.core.internal.form.DecoderConfigBuilder;
 import io.winnow.core.internal.form.Family;
-import io.winnow.core.internal.form.Family.ExpertNames;
-import io.winnow.core.internal.form.Family.ExpertNames.Layout;
-import io.winnow.core.internal.form.Family.TensorNames;
+import io.winnow.core.internal.form.GroupedAttention.QueryKeyNorm;
+import io.winnow.core.internal.form.LayerTypes;
+import io.winnow.core.internal.form.PositionForm.Growth;
+import io.winnow.core.internal.form.PositionForm.Visibility;
+import io.winnow.core.internal.form.TensorNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames.Layout;
 import io.winnow.core.routing.InputScalingRouting;
 import java.util.List;
 import java.util.Optional;
@@ -29,12 +31,13 @@ public final class Llama4 {
           TOP_K,
           Llama4::config,
           (json, config, correction) -> InputScalingRouting.of(config.topK()),
-          TensorNames.of(
+          TensorNames.builder(
                   "feed_forward",
                   "router.weight",
                   new ExpertNames.Fused(
                       Layout.COLUMNS, "experts.gate_up_proj", "experts.down_proj", null, null))
-              .withShared("shared_expert"));
+              .shared("shared_expert")
+              .build());
 
   public static final Family MULTIMODAL = TEXT.inside("llama4", "text_config", "language_model.");
 
@@ -46,11 +49,11 @@ public final class Llama4 {
     IntPredicate rotated =
         layer -> layer < positions.size() ? positions.get(layer) != 0 : (layer + 1) % interval != 0;
     int chunk = json.intOr(8192, "attention_chunk_size");
-    List<String> types = json.strings("layer_types").orElse(List.of());
+    IntPredicate chunked = LayerTypes.are(json, "chunked_attention", rotated);
     int step = Math.max(1, json.intOr(1, "interleave_moe_layer_step"));
     Optional<List<Integer>> sparse = json.ints("moe_layers");
     boolean normalized = json.booleanOr(true, "use_qk_norm");
-    DecoderConfig.Builder config =
+    DecoderConfigBuilder config =
         DecoderConfig.read(json, TOP_K, EXPERTS)
             .defaults(5e5, 1e-5)
             .expertSize("intermediate_size")
@@ -62,17 +65,11 @@ public final class Llama4 {
             .queryKeyNorm(normalized ? QueryKeyNorm.ROTATED : QueryKeyNorm.NONE)
             .interleavedRotary()
             .rotated(rotated)
-            .visibility(
-                layer -> {
-                  boolean chunked =
-                      layer < types.size()
-                          ? types.get(layer).equals("chunked_attention")
-                          : rotated.test(layer);
-                  return new Visibility(0, chunked ? chunk : 0, false);
-                });
+            .visibility(layer -> new Visibility(0, chunked.test(layer) ? chunk : 0, false));
     if (json.booleanOr(true, "attn_temperature_tuning")) {
-      config.temperature(
-          new Temperature(json.doubleOr(0.1, "attn_scale"), json.doubleOr(8192, "floor_scale")));
+      Growth growth =
+          new Growth(json.doubleOr(0.1, "attn_scale"), json.doubleOr(8192, "floor_scale"));
+      config.growth(layer -> rotated.test(layer) ? null : growth);
     }
     return config.build();
   }

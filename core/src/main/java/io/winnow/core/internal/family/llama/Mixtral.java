@@ -3,8 +3,8 @@ package io.winnow.core.internal.family.llama;
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
 import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.form.Family;
-import io.winnow.core.internal.form.Family.ExpertNames;
-import io.winnow.core.internal.form.Family.TensorNames;
+import io.winnow.core.internal.form.TensorNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.routing.SoftmaxRouting;
 import java.util.List;
 
@@ -20,13 +20,14 @@ public final class Mixtral {
           TOP_K,
           Mixtral::config,
           (json, config, correction) -> SoftmaxRouting.of(config.topK(), true),
-          TensorNames.of(
-              "block_sparse_moe",
-              "gate.weight",
-              new ExpertNames.Single(
-                  "experts.{expert}.w1.weight",
-                  "experts.{expert}.w3.weight",
-                  "experts.{expert}.w2.weight")));
+          TensorNames.builder(
+                  "block_sparse_moe",
+                  "gate.weight",
+                  new ExpertNames.Single(
+                      "experts.{expert}.w1.weight",
+                      "experts.{expert}.w3.weight",
+                      "experts.{expert}.w2.weight"))
+              .build());
 
   private Mixtral() {}
 

@@ -1,11 +1,12 @@
 package io.winnow.core.internal.family.llama;
 
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
-import io.winnow.core.internal.form.AttentionConfig.QueryKeyNorm;
 import io.winnow.core.internal.form.DecoderConfig;
+import io.winnow.core.internal.form.DecoderConfigBuilder;
 import io.winnow.core.internal.form.Family;
-import io.winnow.core.internal.form.Family.ExpertNames;
-import io.winnow.core.internal.form.Family.TensorNames;
+import io.winnow.core.internal.form.GroupedAttention.QueryKeyNorm;
+import io.winnow.core.internal.form.TensorNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.routing.SoftmaxRouting;
 import java.util.List;
 
@@ -19,20 +20,19 @@ public final class Olmoe {
           "olmoe",
           List.of(EXPERTS),
           TOP_K,
-          Olmoe::config,
+          json -> config(json).build(),
           (json, config, correction) ->
               SoftmaxRouting.of(config.topK(), json.booleanOr(false, "norm_topk_prob")),
-          TensorNames.of("mlp", "gate.weight", ExpertNames.common()));
+          TensorNames.builder("mlp", "gate.weight", ExpertNames.common()).build());
 
   private Olmoe() {}
 
-  private static DecoderConfig config(CheckpointConfig json) {
+  static DecoderConfigBuilder config(CheckpointConfig json) {
     return DecoderConfig.read(json, TOP_K, EXPERTS)
         .defaults(1e4, 1e-5)
         .expertSize("intermediate_size")
         .attentionBiases(json.booleanOr(false, "attention_bias"))
         .queryKeyNorm(QueryKeyNorm.PROJECTION)
-        .clip(json.doubleOr(0, "clip_qkv"))
-        .build();
+        .clip(json.doubleOr(0, "clip_qkv"));
   }
 }

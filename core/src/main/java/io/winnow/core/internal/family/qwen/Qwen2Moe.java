@@ -1,12 +1,11 @@
 package io.winnow.core.internal.family.qwen;
 
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
-import io.winnow.core.internal.form.AttentionConfig.Visibility;
-import io.winnow.core.internal.form.AttentionPart;
 import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.form.Family;
-import io.winnow.core.internal.form.Family.ExpertNames;
-import io.winnow.core.internal.form.Family.TensorNames;
+import io.winnow.core.internal.form.LayerTypes;
+import io.winnow.core.internal.form.TensorNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.routing.SoftmaxRouting;
 import java.util.List;
 import java.util.function.IntPredicate;
@@ -27,9 +26,10 @@ public final class Qwen2Moe {
           Qwen2Moe::config,
           (json, config, correction) ->
               SoftmaxRouting.of(config.topK(), json.booleanOr(false, "norm_topk_prob")),
-          TensorNames.of("mlp", "gate.weight", ExpertNames.common())
-              .withShared("shared_expert")
-              .withSharedGate("shared_expert_gate.weight"));
+          TensorNames.builder("mlp", "gate.weight", ExpertNames.common())
+              .shared("shared_expert")
+              .sharedGate("shared_expert_gate.weight")
+              .build());
 
   private Qwen2Moe() {}
 
@@ -37,24 +37,12 @@ public final class Qwen2Moe {
     boolean windows = json.booleanOr(false, "use_sliding_window");
     int window = windows ? json.intOr(4096, "sliding_window") : 0;
     int plainLayers = json.intOr(28, "max_window_layers");
-    List<String> types = json.strings("layer_types").orElse(List.of());
     return DecoderConfig.read(json, TOP_K, EXPERTS)
         .expertSize("moe_intermediate_size")
         .sharedSize(json.requirePositiveInt("shared_expert_intermediate_size"))
         .sparseLayers("intermediate_size", sparse(json))
-        .attentionParts(
-            json.booleanOr(true, "qkv_bias"),
-            AttentionPart.QUERY_BIAS,
-            AttentionPart.KEY_BIAS,
-            AttentionPart.VALUE_BIAS)
-        .visibility(
-            layer -> {
-              boolean slides =
-                  layer < types.size()
-                      ? types.get(layer).equals("sliding_attention")
-                      : layer >= plainLayers;
-              return new Visibility(slides ? window : 0, 0, false);
-            })
+        .queryKeyValueBiases(json.booleanOr(true, "qkv_bias"))
+        .window(window, LayerTypes.sliding(json, layer -> layer >= plainLayers))
         .build();
   }
 

@@ -1,11 +1,12 @@
 package io.winnow.core.internal.family.qwen;
 
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
-import io.winnow.core.internal.form.AttentionConfig.QueryKeyNorm;
 import io.winnow.core.internal.form.DecoderConfig;
+import io.winnow.core.internal.form.DecoderConfigBuilder;
 import io.winnow.core.internal.form.Family;
-import io.winnow.core.internal.form.Family.ExpertNames;
-import io.winnow.core.internal.form.Family.TensorNames;
+import io.winnow.core.internal.form.GroupedAttention.QueryKeyNorm;
+import io.winnow.core.internal.form.TensorNames;
+import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.routing.SoftmaxRouting;
 import java.util.List;
 
@@ -19,21 +20,20 @@ public final class Qwen3Moe {
           "qwen3_moe",
           List.of(EXPERTS),
           TOP_K,
-          Qwen3Moe::config,
+          json -> config(json).build(),
           (json, config, correction) ->
               SoftmaxRouting.of(config.topK(), json.booleanOr(false, "norm_topk_prob")),
-          TensorNames.of("mlp", "gate.weight", ExpertNames.common()));
+          TensorNames.builder("mlp", "gate.weight", ExpertNames.common()).build());
 
   private Qwen3Moe() {}
 
-  private static DecoderConfig config(CheckpointConfig json) {
+  static DecoderConfigBuilder config(CheckpointConfig json) {
     boolean windows = json.booleanOr(false, "use_sliding_window");
     return DecoderConfig.read(json, TOP_K, EXPERTS)
         .expertSize("moe_intermediate_size")
         .sparseLayers("intermediate_size", Qwen2Moe.sparse(json))
         .attentionBiases(json.booleanOr(false, "attention_bias"))
         .queryKeyNorm(QueryKeyNorm.HEAD)
-        .window(windows ? json.intOr(4096, "sliding_window") : 0)
-        .build();
+        .window(windows ? json.intOr(4096, "sliding_window") : 0);
   }
 }

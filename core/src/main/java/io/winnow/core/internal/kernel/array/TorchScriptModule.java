@@ -15,7 +15,6 @@ import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
@@ -23,7 +22,7 @@ import java.util.zip.ZipEntry;
 import java.util.zip.ZipOutputStream;
 
 /**
- * A TorchScript module made from a text resource, and its methods as Java calls.
+ * A TorchScript module made from text resources, and its methods as Java calls.
  *
  * <p>PyTorch's archive format is a zip of the source, a pickled empty object and a version; writing
  * it here gives us every operation of PyTorch, bfloat16 included, that DJL's Java binding lacks.
@@ -35,23 +34,42 @@ public final class TorchScriptModule {
 
   private static final byte[] EMPTY_TUPLE = latin1("\u0080\u0002).");
 
+  /** The methods that Java calls. */
+  private static final String METHODS = "decoder.py";
+
+  /**
+   * What they consist of, by concern: the text {@code x.py} is known to others as {@code
+   * __torch__.x}.
+   */
+  private static final List<String> TEXTS =
+      List.of(
+          "attention.py",
+          "experts.py",
+          "latent.py",
+          "mixer.py",
+          "positions.py",
+          "products.py",
+          "residual.py",
+          "state.py",
+          "weights.py");
+
   private final PtSymbolBlock block;
 
   private TorchScriptModule(PtSymbolBlock block) {
     this.block = block;
   }
 
-  /** Compiles a resource of this package; takes about 0.1 seconds. The manager closes it. */
-  public static TorchScriptModule load(NDManager parent, String resource) {
+  /** Compiles the texts beside this class; takes about 0.1 seconds. The manager closes it. */
+  public static TorchScriptModule load(NDManager parent) {
     // The module holds no tensor, so that it may stay on the CPU. DJL's Model.load would copy the
     // archive to a temporary folder.
     PtNDManager manager = (PtNDManager) parent.newSubManager(Device.cpu());
     try {
-      InputStream archive = new ByteArrayInputStream(archive(source(resource)));
+      InputStream archive = new ByteArrayInputStream(archive());
       return new TorchScriptModule(JniUtils.loadModule(manager, archive, false, false));
     } catch (IOException e) {
       manager.close();
-      throw new IllegalStateException("Cannot compile the bundled kernel " + resource, e);
+      throw new IllegalStateException("Cannot compile the bundled kernel", e);
     } catch (RuntimeException e) {
       manager.close();
       throw e;
@@ -67,15 +85,16 @@ public final class TorchScriptModule {
     }
   }
 
-  private static byte[] archive(byte[] source) {
+  private static byte[] archive() throws IOException {
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     try (ZipOutputStream zip = new ZipOutputStream(bytes)) {
       entry(zip, "m/data.pkl", EMPTY_OBJECT);
-      entry(zip, "m/code/__torch__.py", source);
+      entry(zip, "m/code/__torch__.py", source(METHODS));
+      for (String text : TEXTS) {
+        entry(zip, "m/code/__torch__/" + text, source(text));
+      }
       entry(zip, "m/constants.pkl", EMPTY_TUPLE);
       entry(zip, "m/version", latin1("3\n"));
-    } catch (IOException e) {
-      throw new UncheckedIOException(e);
     }
     return bytes.toByteArray();
   }
@@ -94,8 +113,8 @@ public final class TorchScriptModule {
    * Runs a method in inference mode.
    *
    * @param arguments {@link DeviceTensor}, {@link IValue} (both stay open), {@code Long}, {@code
-   *     Integer}, {@code Double}, {@code Float}, {@code String}, {@code long[]}, {@code double[]},
-   *     or a {@code DeviceTensor[]} of at least one tensor
+   *     Integer}, {@code Double}, {@code Boolean}, {@code String}, {@code long[]}, {@code
+   *     double[]}, or a {@code DeviceTensor[]} of at least one tensor
    * @return the result, which the caller closes
    */
   public IValue run(String method, Object... arguments) {
@@ -126,6 +145,8 @@ public final class TorchScriptModule {
       return IValue.from(number.longValue());
     } else if (argument instanceof Double number) {
       return IValue.from(number);
+    } else if (argument instanceof Boolean flag) {
+      return IValue.from(flag);
     } else if (argument instanceof String text) {
       return IValue.from(text);
     } else if (argument instanceof long[] numbers) {
