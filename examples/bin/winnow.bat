@@ -28,7 +28,7 @@ if defined WINNOW_JAVA_OPTS if not "%WINNOW_JAVA_OPTS:GC=%"=="%WINNOW_JAVA_OPTS%
   -Dorg.slf4j.simpleLogger.defaultLogLevel=error ^
   -Dorg.slf4j.simpleLogger.log.io.winnow=warn ^
   -cp "%classes%" ^
-  io.winnow.examples.Winnow %*
+  io.winnow.examples.cli.Winnow %*
 exit /b %errorlevel%
 
 :nojava

@@ -2,24 +2,31 @@ package io.winnow.examples;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.index.NDIndex;
+import ai.djl.ndarray.types.Shape;
 import ai.djl.nn.Activation;
 import ai.djl.nn.core.Linear;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
+import io.winnow.core.RouterHooks;
 import io.winnow.core.Routing;
+import io.winnow.core.RoutingDecision;
 import io.winnow.core.TokenSequences;
 import java.util.Arrays;
 import java.util.List;
 import java.util.stream.IntStream;
 
 /**
- * A host application's own model, over its own arrays, made ready to be pruned: here an embedding
- * and one layer of experts {@code down(silu(gate x) * up x)}. It knows nothing of Winnow's decoder.
+ * A host application's own model, over its own arrays, made ready to be pruned and to skip experts:
+ * here an embedding, one layer of experts {@code down(silu(gate x) * up x)}, and logits by the
+ * embedding. It knows nothing of Winnow's decoder. Closing the arrays' manager closes it.
  */
 public final class HostModel implements MoeModel, MoeLayerView {
   private final NDArray embedding;
   private final Routing routing;
+  private final RouterHooks hooks = new RouterHooks();
   private NDArray router;
   private List<NDList> experts;
 
@@ -50,7 +57,66 @@ public final class HostModel implements MoeModel, MoeLayerView {
   public void forward(TokenSequences sequences, ForwardObserver observer) {
     try (NDArray ids = embedding.getManager().create(sequences.flatten(0, sequences.count()));
         NDArray hidden = embedding.get(ids)) {
-      observer.onInput(this, hidden); // A real model would go on with the layer's output.
+      if (observer.onInput(this, hidden)) {
+        layerOutput(hidden, observer).close(); // A model with more layers would go on with it.
+      }
+    }
+  }
+
+  /**
+   * Computes the logits of every token, with the hooks that are installed.
+   *
+   * @return {@code [sequences * length, vocabularySize]} float32; the caller closes it
+   */
+  public NDArray logits(TokenSequences sequences) {
+    try (NDArray ids = embedding.getManager().create(sequences.flatten(0, sequences.count()));
+        NDArray hidden = embedding.get(ids);
+        NDArray output = layerOutput(hidden, new ForwardObserver() {});
+        NDArray sum = hidden.add(output)) {
+      return Linear.linear(sum, embedding).singletonOrThrow();
+    }
+  }
+
+  /** Hooks, such as of a skip policy, are asked after routing, and an observer before them. */
+  @Override
+  public RouterHooks routerHooks() {
+    return hooks;
+  }
+
+  private NDArray layerOutput(NDArray hidden, ForwardObserver observer) {
+    NDArray replaced = observer.routedOutput(this, hidden);
+    if (replaced != null) {
+      return replaced;
+    }
+    float[] logits;
+    try (NDArray array = routerLogits(hidden)) {
+      logits = array.toFloatArray();
+    }
+    RoutingDecision routed = routing.route(logits, numExperts());
+    RoutingDecision decision = hooks.apply(this, logits, observer.onRouting(this, logits, routed));
+    NDArray output = hidden.getManager().zeros(hidden.getShape());
+    long[][] tokens = decision.tokensByExpert(numExperts());
+    for (int expert = 0; expert < tokens.length; expert++) {
+      if (tokens[expert].length > 0) { // A skipped expert is not evaluated.
+        addExpert(output, hidden, expert, tokens[expert], decision);
+      }
+    }
+    return output;
+  }
+
+  private void addExpert(
+      NDArray output, NDArray hidden, int expert, long[] tokens, RoutingDecision decision) {
+    float[] weights = new float[tokens.length];
+    for (int i = 0; i < weights.length; i++) {
+      weights[i] = decision.weightOf((int) tokens[i], expert);
+    }
+    NDManager manager = hidden.getManager();
+    try (NDArray rows = manager.create(tokens);
+        NDArray input = hidden.get(rows);
+        NDArray result = expertOutput(expert, input);
+        NDArray factors = manager.create(weights, new Shape(weights.length, 1));
+        NDArray sum = output.get(rows)) {
+      output.set(new NDIndex("{}", rows), sum.addi(result.muli(factors)));
     }
   }
 

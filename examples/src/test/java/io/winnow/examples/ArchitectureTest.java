@@ -18,6 +18,9 @@ import com.tngtech.archunit.lang.ArchRule;
 import io.winnow.core.internal.kernel.fused.MatrixProducts;
 import io.winnow.core.internal.safetensors.OutputTensor;
 import io.winnow.core.internal.safetensors.SafetensorsFile;
+import io.winnow.core.model.ExpertMask;
+import io.winnow.core.model.ExpertMatrix;
+import io.winnow.core.model.LayerSparsity;
 import io.winnow.core.model.MoeModels;
 import java.util.Collection;
 import java.util.concurrent.Executors;
@@ -36,6 +39,11 @@ class ArchitectureTest {
       return !location.contains("-tests.jar");
     }
   }
+
+  /** Of core, what knows no model: small files of ours, and what runs it. */
+  private static final String[] SMALL_HELPERS = {
+    "io.winnow.core.internal.file..", "io.winnow.core.internal.environment.."
+  };
 
   private static final DescribedPredicate<JavaClass> MATRIX_PRODUCTS =
       type(MatrixProducts.class).or(type(MatrixProducts.Product.class));
@@ -111,12 +119,16 @@ class ArchitectureTest {
           .should()
           .dependOnClassesThat(
               resideInAnyPackage("io.winnow.core.model..", "io.winnow.core.internal..")
+                  .and(not(resideInAnyPackage(SMALL_HELPERS)))
                   .and(not(type(MoeModels.class)))
+                  .and(not(type(ExpertMask.class)))
+                  .and(not(type(ExpertMatrix.class)))
+                  .and(not(type(LayerSparsity.class)))
                   .and(not(type(SafetensorsFile.class)))
                   .and(not(type(OutputTensor.class))))
           .because(
-              "a checkpoint is opened by MoeModels, and seen through LayerwiseModel; safetensors"
-                  + " files are for statistics too");
+              "a checkpoint is opened by MoeModels, and seen through LayerwiseModel; masks are values,"
+                  + " and safetensors files are for statistics too");
 
   @ArchTest
   static final ArchRule onlyStreamingPruningOpensCheckpoints =
@@ -148,7 +160,7 @@ class ArchitectureTest {
           .callMethod(BaseStream.class, "parallel");
 
   @ArchTest
-  static final ArchRule commandsArePrivateToTheExamples =
+  static final ArchRule commandsArePrivateToTheirRooms =
       classes()
           .that()
           .resideInAPackage("io.winnow.examples..")
@@ -156,4 +168,87 @@ class ArchitectureTest {
           .haveSimpleNameEndingWith("Command")
           .should()
           .bePackagePrivate();
+
+  @ArchTest
+  static final ArchRule roomsOfTheExamplesAreFreeOfCycles =
+      slices().matching("io.winnow.examples.(**)").should().beFreeOfCycles();
+
+  @ArchTest
+  static final ArchRule waysOfUseCanBePasted =
+      noClasses()
+          .that()
+          .resideInAPackage("io.winnow.examples")
+          .should()
+          .dependOnClassesThat()
+          .resideInAPackage("io.winnow.examples.*..")
+          .orShould()
+          .dependOnClassesThat()
+          .resideInAnyPackage("picocli..", "com.hazelcast..", "org.knowm..", "com.google..")
+          .because("each is one file that needs the library and DJL alone");
+
+  @ArchTest
+  static final ArchRule onlyTheEntryKnowsTheRoomsOfCommands =
+      noClasses()
+          .that()
+          .resideInAnyPackage("io.winnow.examples.cli.*..", "io.winnow.examples.bench..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAPackage("io.winnow.examples.cli")
+          .orShould()
+          .dependOnClassesThat()
+          .haveNameMatching(".*\\.cli\\.\\w+\\.\\w+Commands");
+
+  @ArchTest
+  static final ArchRule whatCommandsShareIsBelowThem =
+      noClasses()
+          .that()
+          .resideInAnyPackage(
+              "io.winnow.examples.options..",
+              "io.winnow.examples.files..",
+              "io.winnow.examples.console..",
+              "io.winnow.examples.task..",
+              "io.winnow.examples.comparison..",
+              "io.winnow.examples.report..",
+              "io.winnow.examples.cluster..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage(
+              "io.winnow.examples.cli..", "io.winnow.examples.bench..", "io.winnow.examples");
+
+  @ArchTest
+  static final ArchRule reportsAndWorkersKnowNoOptions =
+      noClasses()
+          .that()
+          .resideInAnyPackage("io.winnow.examples.report..", "io.winnow.examples.cluster..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAnyPackage(
+              "picocli..",
+              "io.winnow.examples.options..",
+              "io.winnow.examples.files..",
+              "io.winnow.examples.console..",
+              "io.winnow.examples.task..",
+              "io.winnow.examples.comparison..");
+
+  @ArchTest
+  static final ArchRule onlyWorkersAndTheirCommandsKnowHazelcast =
+      noClasses()
+          .that()
+          .resideOutsideOfPackages("io.winnow.examples.cluster..", "io.winnow.examples.cli.train..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAPackage("com.hazelcast..");
+
+  @ArchTest
+  static final ArchRule onlyChartsDraw =
+      noClasses()
+          .that()
+          .resideOutsideOfPackage("io.winnow.examples.report.chart..")
+          .should()
+          .dependOnClassesThat()
+          .resideInAPackage("org.knowm..");
+
+  @ArchTest
+  static final ArchRule whatUsersGetHasNoJmh =
+      noClasses().should().dependOnClassesThat().resideInAPackage("org.openjdk.jmh..");
 }

@@ -1,5 +1,6 @@
 package io.winnow.examples.report;
 
+import io.winnow.examples.report.result.ComparisonResult;
 import java.util.List;
 import java.util.Optional;
 
@@ -7,7 +8,7 @@ import java.util.Optional;
 final class ComparisonSection {
   private ComparisonSection() {}
 
-  static Optional<Section> of(List<Comparison> comparisons) {
+  static Optional<Section> of(List<ComparisonResult> comparisons) {
     if (comparisons.isEmpty()) {
       return Optional.empty();
     }

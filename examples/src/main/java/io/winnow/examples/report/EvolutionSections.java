@@ -1,6 +1,10 @@
 package io.winnow.examples.report;
 
 import io.winnow.core.ExpertMerge;
+import io.winnow.examples.report.chart.Figure;
+import io.winnow.examples.report.chart.HeatMap;
+import io.winnow.examples.report.chart.LineChart;
+import io.winnow.examples.report.result.EvolutionResult;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;

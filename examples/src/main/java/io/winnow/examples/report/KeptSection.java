@@ -1,5 +1,8 @@
 package io.winnow.examples.report;
 
+import io.winnow.examples.report.chart.Figure;
+import io.winnow.examples.report.chart.HeatMap;
+import io.winnow.examples.report.result.PruningResult;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;

@@ -1,5 +1,10 @@
 package io.winnow.examples.report;
 
+import io.winnow.examples.report.chart.Drawing;
+import io.winnow.examples.report.chart.Figure;
+import io.winnow.examples.report.chart.HeatMap;
+import io.winnow.examples.report.chart.LineChart;
+import io.winnow.examples.report.result.PruningResult;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.LinkedHashMap;

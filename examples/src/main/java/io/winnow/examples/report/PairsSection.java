@@ -1,5 +1,8 @@
 package io.winnow.examples.report;
 
+import io.winnow.examples.report.chart.Figure;
+import io.winnow.examples.report.chart.HeatMap;
+import io.winnow.examples.report.result.ExpertPairs;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;

@@ -4,6 +4,13 @@ import com.google.common.base.Throwables;
 import com.google.errorprone.annotations.CanIgnoreReturnValue;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.internal.file.PartialOutput;
+import io.winnow.examples.report.chart.Figure;
+import io.winnow.examples.report.chart.Theme;
+import io.winnow.examples.report.result.ComparisonResult;
+import io.winnow.examples.report.result.EvolutionResult;
+import io.winnow.examples.report.result.ExpertPairs;
+import io.winnow.examples.report.result.PruningResult;
+import io.winnow.examples.report.result.SkipRates;
 import java.awt.Font;
 import java.awt.font.FontRenderContext;
 import java.awt.font.TextLayout;
@@ -121,7 +128,7 @@ public final class Report {
     private final List<PruningResult> curves = new ArrayList<>();
     private final List<SkipRates> skipping = new ArrayList<>();
     private final List<EvolutionResult> evolution = new ArrayList<>();
-    private final List<Comparison> comparisons = new ArrayList<>();
+    private final List<ComparisonResult> comparisons = new ArrayList<>();
     private List<Integer> layers = List.of();
 
     private Builder(String title) {
@@ -172,7 +179,7 @@ public final class Report {
 
     /** Adds a table of compared models. */
     @CanIgnoreReturnValue
-    public Builder addComparison(Comparison comparison) {
+    public Builder addComparison(ComparisonResult comparison) {
       comparisons.add(comparison);
       return this;
     }

@@ -1,5 +1,6 @@
 package io.winnow.examples.report;
 
+import io.winnow.examples.report.chart.Figure;
 import java.util.List;
 
 /**

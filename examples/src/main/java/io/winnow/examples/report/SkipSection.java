@@ -1,5 +1,8 @@
 package io.winnow.examples.report;
 
+import io.winnow.examples.report.chart.BarChart;
+import io.winnow.examples.report.chart.Figure;
+import io.winnow.examples.report.result.SkipRates;
 import io.winnow.skipping.SkipStatistics;
 import java.util.ArrayList;
 import java.util.List;

@@ -1,6 +1,9 @@
 package io.winnow.examples.report;
 
 import com.google.common.primitives.Doubles;
+import io.winnow.examples.report.chart.Figure;
+import io.winnow.examples.report.chart.LineChart;
+import io.winnow.examples.report.result.PruningResult;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;

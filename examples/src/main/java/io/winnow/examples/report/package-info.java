@@ -1,4 +1,4 @@
-/** The page that {@code winnow report} writes: charts, tables and what is to be seen in them. */
+/** The page that {@code winnow report} writes: what is to be seen, section by section. */
 @NullMarked
 package io.winnow.examples.report;
 

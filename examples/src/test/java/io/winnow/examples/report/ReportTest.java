@@ -6,6 +6,15 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.RoutingDecision;
+import io.winnow.examples.report.chart.Drawing;
+import io.winnow.examples.report.chart.Figure;
+import io.winnow.examples.report.chart.HeatMap;
+import io.winnow.examples.report.chart.Theme;
+import io.winnow.examples.report.result.ComparisonResult;
+import io.winnow.examples.report.result.EvolutionResult;
+import io.winnow.examples.report.result.ExpertPairs;
+import io.winnow.examples.report.result.PruningResult;
+import io.winnow.examples.report.result.SkipRates;
 import io.winnow.pruning.evolve.Individual;
 import io.winnow.skipping.BetaSkipPolicy;
 import io.winnow.skipping.SkipStatistics;
@@ -124,7 +133,7 @@ class ReportTest {
     return report
         .addSkipRates(skipRates(layers))
         .addEvolution(evolution(4, 4, -2.25, -2.75))
-        .addComparison(new Comparison(List.of("method"), List.of(List.of("<b>"))))
+        .addComparison(new ComparisonResult(List.of("method"), List.of(List.of("<b>"))))
         .build();
   }
 
@@ -355,7 +364,7 @@ class ReportTest {
         "{\"columns\": [\"retained\", \"perplexity\"], \"rows\": [{\"perplexity\": {\"code\":"
             + " 14.0731, \"prose\": 1e300}, \"retained\": 6, \"note\": null, \"bytes\": 7215432},"
             + " {\"retained\": 4, \"share\": 0.00002, \"big\": 1e999}]}");
-    Comparison comparison = Comparison.read(file);
+    ComparisonResult comparison = ComparisonResult.read(file);
     assertThat(comparison.columns())
         .containsExactly(
             "retained", "perplexity code", "perplexity prose", "note", "bytes", "share", "big");

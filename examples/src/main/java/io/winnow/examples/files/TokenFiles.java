@@ -1,0 +1,46 @@
+package io.winnow.examples.files;
+
+import io.winnow.core.TokenSequences;
+import io.winnow.core.calibration.Calibration;
+import io.winnow.core.calibration.TextTokenizer;
+import java.nio.file.Path;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
+
+/** Turns the files of --calib and --text into tokens: .txt, .jsonl or .safetensors. */
+public final class TokenFiles {
+  private TokenFiles() {}
+
+  /** Reads a seeded sample of blocks. */
+  public static Calibration calibration(
+      Path model, Path file, int sequences, @Nullable Integer length, int maxPositions, long seed) {
+    Calibration.Builder builder =
+        Calibration.builder()
+            .setSource(file)
+            .optSequences(sequences)
+            .optMaxPositions(maxPositions)
+            .optSeed(seed);
+    if (length != null) {
+      builder.optLength(length);
+    }
+    if (isTokens(file)) {
+      return builder.build();
+    }
+    try (TextTokenizer tokenizer = TextTokenizer.open(model)) {
+      return builder.optTokenizer(tokenizer).build();
+    }
+  }
+
+  /** Reads windows in the order of the text, the first {@code most} of them. */
+  public static TokenSequences windows(
+      Path model, Path file, @Nullable Integer length, int maxPositions, @Nullable Integer most) {
+    TokenSequences all =
+        calibration(model, file, Integer.MAX_VALUE, length, maxPositions, 0).sequences();
+    return most == null || most >= all.count() ? all : all.slice(0, most);
+  }
+
+  /** Whether a file's name says that it holds token ids, which need no tokenizer. */
+  public static boolean isTokens(Path file) {
+    return file.toString().toLowerCase(Locale.ROOT).endsWith(".safetensors");
+  }
+}
