@@ -50,7 +50,7 @@ final class CalibrationFiles {
           JsonLines.read(
               file,
               "{\"" + textField + "\": \"…\"}",
-              line -> documents.accept(textOf(line, textField)));
+              line -> accept(line.name(), textOf(line, textField), documents));
       case OTHER ->
           throw new InvalidInputException(
               file
@@ -58,7 +58,16 @@ final class CalibrationFiles {
                   + " Write one JSON object a line, {\""
                   + textField
                   + "\": \"…\"}; or have it read as it is, brackets and all (--plain-text).");
-      case PROSE -> documents.accept(readText(file));
+      case PROSE -> accept(file.toString(), readText(file), documents);
+    }
+  }
+
+  /** Says whose text it is that is refused. */
+  private static void accept(String name, String text, Consumer<String> documents) {
+    try {
+      documents.accept(text);
+    } catch (InvalidInputException e) {
+      throw new InvalidInputException(name + ": " + e.getMessage(), e);
     }
   }
 

@@ -24,6 +24,15 @@ import java.util.Arrays;
 public final class TextTokenizer implements AutoCloseable {
   private static final String FILE = "tokenizer.json";
 
+  /** Characters from which on a text may take much of Java's memory. */
+  private static final int LONG_TEXT = 1 << 20;
+
+  /** Characters of which the tokens are counted to know how many a long text has. */
+  private static final int SAMPLE = 1 << 16;
+
+  /** Of Java's memory: 1,000,000 tokens end the JVM with 128 MiB and do not with 160. */
+  private static final long BYTES_PER_TOKEN = 150;
+
   private final HuggingFaceTokenizer tokenizer;
   private final boolean owned;
 
@@ -98,8 +107,8 @@ public final class TextTokenizer implements AutoCloseable {
    *
    * @param text the text; an empty one has no tokens
    * @return all its token ids, {@code [tokens]}
-   * @throws InvalidInputException if a wrapped tokenizer truncates the text, or the text is not
-   *     valid Unicode
+   * @throws InvalidInputException if a wrapped tokenizer truncates the text, the text is not valid
+   *     Unicode, or so long that its tokens would not fit into Java's memory
    */
   public long[] encode(String text) {
     return encode(text, false);
@@ -113,8 +122,8 @@ public final class TextTokenizer implements AutoCloseable {
    *
    * @param text the text
    * @return all its token ids, {@code [tokens]}
-   * @throws InvalidInputException if a wrapped tokenizer truncates the text, or the text is not
-   *     valid Unicode
+   * @throws InvalidInputException if a wrapped tokenizer truncates the text, the text is not valid
+   *     Unicode, or so long that its tokens would not fit into Java's memory
    */
   public long[] encodeWithSpecialTokens(String text) {
     return encode(text, true);
@@ -140,6 +149,11 @@ public final class TextTokenizer implements AutoCloseable {
 
   private long[] encode(String text, boolean specialTokens) {
     requireUnicode(text);
+    if (text.length() >= LONG_TEXT) {
+      int end = Character.isHighSurrogate(text.charAt(SAMPLE - 1)) ? SAMPLE - 1 : SAMPLE;
+      long tokens = tokenizer.encode(text.substring(0, end), false, false).getIds().length;
+      requireMemory(tokens, text.length(), Runtime.getRuntime().maxMemory());
+    }
     // Overflowing tokens are not asked for: exceedMaxLength tells of them without building them.
     Encoding encoding = tokenizer.encode(text, specialTokens, false);
     if (encoding.exceedMaxLength()) {
@@ -153,6 +167,24 @@ public final class TextTokenizer implements AutoCloseable {
     }
     long[] ids = withoutPadding(encoding);
     return specialTokens ? withoutSecondPrefix(ids, prefixLength(encoding)) : ids;
+  }
+
+  /**
+   * Refuses what would not fit: where Java's memory is full, the native library ends the JVM.
+   *
+   * @param tokens of the first {@link #SAMPLE} characters
+   * @param available bytes
+   */
+  static void requireMemory(long tokens, int characters, long available) {
+    long needed = BYTES_PER_TOKEN * tokens * characters / SAMPLE;
+    if (needed > available) {
+      throw new InvalidInputException(
+          String.format(
+              "A text of %d characters takes some %d MB of Java's memory while it is cut into tokens,"
+                  + " and there are %d MB. Cut it into shorter documents, or give Java more (-Xmx; in"
+                  + " WINNOW_JAVA_OPTS for the command)",
+              characters, needed >> 20, available >> 20));
+    }
   }
 
   /** Returns how many tokens the tokenizer put before the text's own. */

@@ -3,6 +3,7 @@ package io.winnow.core.calibration;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.winnow.core.Fixtures;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.internal.file.JsonLines;
 import java.io.IOException;
@@ -146,6 +147,17 @@ class CalibrationFilesTest {
     Files.writeString(file, "[{\"text\": \"a\"}] and more");
     assertThatThrownBy(() -> read(file, "text", false))
         .hasMessageContaining("of " + file + " is not valid JSON");
+  }
+
+  @Test
+  void namesTheLineWhoseTextIsRefused() throws Exception {
+    Path file = folder.resolve("half.jsonl");
+    Files.writeString(file, "{\"text\": \"a\"}\n{\"text\": \"\\ud800\"}\n");
+    try (TextTokenizer tokenizer = TextTokenizer.open(Fixtures.TINY_MIXTRAL)) {
+      assertThatThrownBy(() -> Calibration.ofText(tokenizer, file, 1, 1))
+          .isInstanceOf(InvalidInputException.class)
+          .hasMessageContaining("Line 2 of " + file + ": The text is not valid Unicode");
+    }
   }
 
   @Test

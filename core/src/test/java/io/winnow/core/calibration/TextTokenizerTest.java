@@ -75,6 +75,19 @@ class TextTokenizerTest {
   }
 
   @Test
+  void aTextWhoseTokensWouldNotFitIntoMemoryIsRefused() {
+    int characters = 15_000_000;
+    long tokens = 1 << 16; // One a character.
+    TextTokenizer.requireMemory(tokens / 4, characters, 600L << 20);
+
+    assertThatThrownBy(() -> TextTokenizer.requireMemory(tokens, characters, 512L << 20))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContaining("15000000 characters takes some 2145 MB")
+        .hasMessageContaining("there are 512 MB")
+        .hasMessageContaining("WINNOW_JAVA_OPTS");
+  }
+
+  @Test
   void truncationAndPaddingInTheFileDoNotHold() throws IOException {
     Path file = folder.resolve("tokenizer.json");
     Files.writeString(file, tokenizerJsonThatTruncatesAndPads());
