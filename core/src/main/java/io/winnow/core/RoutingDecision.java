@@ -66,7 +66,7 @@ public final class RoutingDecision {
   }
 
   /** Creates a decision from arrays that nobody else keeps. */
-  public static RoutingDecision owning(int topK, int[] experts, float[] weights) {
+  static RoutingDecision owning(int topK, int[] experts, float[] weights) {
     return new RoutingDecision(topK, experts, weights);
   }
 

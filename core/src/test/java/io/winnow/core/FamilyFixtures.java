@@ -13,6 +13,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
+import org.junit.jupiter.params.provider.Arguments;
 
 /**
  * The families' checkpoints of random weights, {@link Fixtures#golden}, and other orders of them.
@@ -32,7 +34,13 @@ public final class FamilyFixtures {
           "deepseek_v3",
           "glm4_moe",
           "gpt_oss",
-          "llama4");
+          "llama4",
+          "glm4_moe_lite",
+          "dots1",
+          "solar_open",
+          "flex_olmo",
+          "mellum",
+          "minimax_m2");
 
   /** Tensors that hold a row, or a column of their only row, for each expert of layer (1). */
   public static final Pattern EXPERT_ROWS =
@@ -47,6 +55,27 @@ public final class FamilyFixtures {
       Pattern.compile("(model\\.layers\\.(\\d+)\\..*\\.experts\\.)(\\d+)(\\..*)");
 
   private FamilyFixtures() {}
+
+  /** Returns {@link #FAMILIES}, as the source of a test's arguments. */
+  public static List<String> families() {
+    return FAMILIES;
+  }
+
+  /** Returns every family, with the fused kernel and without. */
+  public static Stream<Arguments> familiesAndKernels() {
+    return FAMILIES.stream()
+        .flatMap(family -> Stream.of(Arguments.of(family, true), Arguments.of(family, false)));
+  }
+
+  /** Returns what the reference computes of a family's random weights. */
+  public static SafetensorsFile golden(String family) {
+    return SafetensorsFile.open(Fixtures.golden(family).resolve("golden.safetensors"));
+  }
+
+  /** Returns the tokens that it computes that of. */
+  public static TokenSequences inputs(String family) {
+    return Fixtures.tokens(Fixtures.golden(family).resolve("golden.safetensors"), "input_ids");
+  }
 
   /**
    * Writes a family's checkpoint with its experts in another order.

@@ -27,7 +27,7 @@ public final class Quickstart {
             demo.resolve("tiny-mixtral"),
             demo.resolve("text").resolve("code.calib.txt"),
             Path.of("tiny-mixtral-r6"),
-            "def test_"));
+            "return isinstance("));
   }
 
   /**

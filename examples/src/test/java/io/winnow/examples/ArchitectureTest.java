@@ -16,6 +16,7 @@ import com.tngtech.archunit.junit.AnalyzeClasses;
 import com.tngtech.archunit.junit.ArchTest;
 import com.tngtech.archunit.lang.ArchRule;
 import io.winnow.core.internal.kernel.fused.MatrixProducts;
+import io.winnow.core.internal.routing.RetainedExperts;
 import io.winnow.core.internal.safetensors.OutputTensor;
 import io.winnow.core.internal.safetensors.SafetensorsFile;
 import io.winnow.core.model.ExpertMask;
@@ -124,6 +125,7 @@ class ArchitectureTest {
                   .and(not(type(ExpertMask.class)))
                   .and(not(type(ExpertMatrix.class)))
                   .and(not(type(LayerSparsity.class)))
+                  .and(not(type(RetainedExperts.class)))
                   .and(not(type(SafetensorsFile.class)))
                   .and(not(type(OutputTensor.class))))
           .because(

@@ -9,6 +9,12 @@ import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
 import io.winnow.core.calibration.Calibration;
+import io.winnow.pruning.internal.search.BudgetDivision;
+import io.winnow.pruning.internal.search.RetainedNumber;
+import io.winnow.pruning.internal.table.CalibrationTables;
+import io.winnow.pruning.internal.table.InnerProductTable;
+import io.winnow.pruning.internal.table.StatisticsFile;
+import io.winnow.pruning.internal.work.Interrupts;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -17,7 +23,6 @@ import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.concurrent.Executor;
 import java.util.stream.IntStream;
-import org.jspecify.annotations.Nullable;
 
 /**
  * What a calibration pass saw of every MoE layer of a model, from which any method chooses any
@@ -37,66 +42,26 @@ public final class CalibrationStatistics {
   /** Of a layer with more experts than this, not every number is tried for a share of a total. */
   private static final int MOST_SHARES = 32;
 
-  private final List<LayerCalibration> layers;
-  private final String calibration;
-  private final @Nullable String source;
-  private final int sequencesPerGroup;
-  private final List<Calibration.Part> parts;
-  private final int length;
+  private final CalibrationTables tables;
 
-  /**
-   * Creates statistics.
-   *
-   * @param layers every MoE layer, in order, with expert outputs
-   * @param calibration the digest of the tokens
-   * @param source the digest of the checkpoint, or null if it is unknown
-   * @param parts the sources of the tokens, in order
-   * @param length the tokens of a sequence
-   */
-  CalibrationStatistics(
-      List<LayerCalibration> layers,
-      String calibration,
-      @Nullable String source,
-      int sequencesPerGroup,
-      List<Calibration.Part> parts,
-      int length) {
-    this.layers = List.copyOf(layers);
-    this.calibration = calibration;
-    this.source = source;
-    this.sequencesPerGroup = sequencesPerGroup;
-    this.parts = List.copyOf(parts);
-    this.length = length;
+  /** Creates statistics of every MoE layer, in order, with expert outputs. */
+  CalibrationStatistics(CalibrationTables tables) {
+    this.tables = tables;
   }
 
   /** Returns the layers, in order. */
   public List<LayerCalibration> layers() {
-    return layers;
+    return tables.layers().stream().map(LayerCalibration::new).toList();
   }
 
   /** Returns the digest of the calibration tokens. */
   public String calibration() {
-    return calibration;
+    return tables.calibration();
   }
 
   /** Returns the number of calibration tokens. */
   public long tokens() {
-    return layers.get(0).tokens();
-  }
-
-  @Nullable String source() {
-    return source;
-  }
-
-  int sequencesPerGroup() {
-    return sequencesPerGroup;
-  }
-
-  List<Calibration.Part> parts() {
-    return parts;
-  }
-
-  int length() {
-    return length;
+    return tables.layers().get(0).tokens();
   }
 
   /**
@@ -122,8 +87,8 @@ public final class CalibrationStatistics {
     List<PruningReport.Layer> chosen = new ArrayList<>();
     String name = method.name();
     if (budget instanceof ExpertBudget.PerLayer even) {
-      for (LayerCalibration layer : layers) {
-        ExpertPruner.check(
+      for (InnerProductTable layer : tables.layers()) {
+        RetainedNumber.check(
             layer.layerIndex(), layer.numExperts(), layer.routing(), even.retained());
         chosen.add(choose(method, layer, even.retained(), seed, executor));
       }
@@ -134,18 +99,19 @@ public final class CalibrationStatistics {
     return new PruningReport(
         chosen.stream().mapToInt(layer -> layer.retained().size()).max().orElse(0),
         false,
-        sequencesPerGroup,
+        tables.sequencesPerGroup(),
         tokens(),
         chosen,
         partLosses(chosen),
-        new Provenance(name, method.needsCalibration() ? calibration : null, seed, source),
+        new Provenance(
+            name, method.needsCalibration() ? calibration() : null, seed, tables.source()),
         total.elapsed());
   }
 
   private static PruningReport.Layer choose(
-      PruningMethod method, LayerCalibration layer, int retained, long seed, Executor executor) {
-    ExpertPruner.checkInterrupt();
-    return ExpertPruner.choose(method, layer, retained, seed, executor, Stopwatch.createStarted());
+      PruningMethod method, InnerProductTable layer, int retained, long seed, Executor executor) {
+    Interrupts.check();
+    return LayerChoice.of(method, layer, retained, seed, executor, Stopwatch.createStarted());
   }
 
   /**
@@ -156,7 +122,7 @@ public final class CalibrationStatistics {
       PruningMethod method, int total, long seed, Executor executor) {
     List<SortedMap<Integer, PruningReport.Layer>> options = new ArrayList<>();
     List<SortedMap<Integer, Double>> losses = new ArrayList<>();
-    for (LayerCalibration layer : layers) {
+    for (InnerProductTable layer : tables.layers()) {
       SortedMap<Integer, PruningReport.Layer> ofLayer = new TreeMap<>();
       for (int retained : shares(layer)) {
         ofLayer.put(retained, choose(method, layer, retained, seed, executor));
@@ -166,7 +132,7 @@ public final class CalibrationStatistics {
           ImmutableSortedMap.copyOf(
               Maps.transformValues(ofLayer, one -> squared(one.loss().orElse(0)))));
     }
-    int[] retained = ExpertBudget.divide(losses, total);
+    int[] retained = BudgetDivision.divide(losses, total);
     return IntStream.range(0, retained.length)
         .mapToObj(i -> Objects.requireNonNull(options.get(i).get(retained[i])))
         .toList();
@@ -177,14 +143,14 @@ public final class CalibrationStatistics {
   }
 
   /** Returns the numbers of experts that a layer may retain of a total, ascending. */
-  private static List<Integer> shares(LayerCalibration layer) {
+  private static List<Integer> shares(InnerProductTable layer) {
     int groups = layer.routing().groups();
     int topK = layer.routing().topK();
     int experts = layer.numExperts();
     int step = groups * Math.max(1, (experts - topK) / (groups * MOST_SHARES));
     List<Integer> shares = new ArrayList<>();
     for (int retained = experts; retained >= topK; retained -= step) {
-      if (ExpertPruner.isPossible(experts, layer.routing(), retained)) {
+      if (RetainedNumber.isPossible(experts, layer.routing(), retained)) {
         shares.add(0, retained);
       }
     }
@@ -193,13 +159,14 @@ public final class CalibrationStatistics {
 
   /** Returns what each part of the calibration pays for a choice; nothing if there is one part. */
   List<PruningReport.PartLoss> partLosses(List<PruningReport.Layer> chosen) {
-    if (parts.size() < 2) {
+    List<InnerProductTable> layers = tables.layers();
+    if (tables.parts().size() < 2) {
       return List.of();
     }
     List<PruningReport.PartLoss> losses = new ArrayList<>();
     long from = 0;
-    for (Calibration.Part part : parts) {
-      long to = from + (long) part.sequences() * length;
+    for (Calibration.Part part : tables.parts()) {
+      long to = from + (long) part.sequences() * tables.length();
       double sum = 0;
       for (int i = 0; i < layers.size(); i++) {
         sum += layers.get(i).relativeLoss(chosen.get(i).retained(), from, to);
@@ -216,7 +183,7 @@ public final class CalibrationStatistics {
    * @throws InvalidInputException if it is there already or cannot be written
    */
   public void write(Path file) {
-    StatisticsFile.write(file, this);
+    StatisticsFile.write(file, tables);
   }
 
   /**
@@ -233,6 +200,7 @@ public final class CalibrationStatistics {
   /** Reads statistics of a model of the host application, like {@link #read(Path, Model)}. */
   public static CalibrationStatistics read(Path file, MoeModel model) {
     List<? extends MoeLayerView> views = model.moeLayers();
-    return StatisticsFile.read(file, views, model.sourceDigest().orElse(null));
+    return new CalibrationStatistics(
+        StatisticsFile.read(file, views, model.sourceDigest().orElse(null)));
   }
 }

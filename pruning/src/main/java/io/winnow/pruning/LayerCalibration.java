@@ -1,11 +1,9 @@
 package io.winnow.pruning;
 
 import io.winnow.core.Routing;
-import java.util.ArrayList;
+import io.winnow.pruning.internal.table.InnerProductTable;
 import java.util.Arrays;
 import java.util.List;
-import java.util.function.DoubleConsumer;
-import java.util.stream.IntStream;
 
 /**
  * What was seen of one MoE layer on the calibration tokens: router logits, and, if they were
@@ -29,82 +27,42 @@ import java.util.stream.IntStream;
  * fewer than k candidates left is an estimate, in which those that there are stand for all; {@link
  * #truncatedTokens} counts such tokens.
  *
- * <p>Memory: about 4 n + 2 m (m + 6) bytes per token. Not thread-safe while it is filled, then
- * thread-safe.
+ * <p>Memory: about 4 n + 2 m (m + 6) bytes per token. Immutable and thread-safe.
  */
 public final class LayerCalibration {
-  private final int layerIndex;
-  private final int numExperts;
-  private final Routing routing;
-  private final long tokensPerGroup;
-  private final int candidates;
-  private final List<TokenBatch> batches = new ArrayList<>();
-  private long tokens;
+  private final InnerProductTable table;
 
-  /** Creates a calibration of all inner products. */
-  LayerCalibration(int layerIndex, int numExperts, Routing routing, long tokensPerGroup) {
-    this(layerIndex, numExperts, routing, tokensPerGroup, numExperts);
+  LayerCalibration(InnerProductTable table) {
+    this.table = table;
   }
 
-  LayerCalibration(
-      int layerIndex, int numExperts, Routing routing, long tokensPerGroup, int candidates) {
-    this.layerIndex = layerIndex;
-    this.numExperts = numExperts;
-    this.routing = routing;
-    this.tokensPerGroup = tokensPerGroup;
-    this.candidates = candidates;
-  }
-
-  void add(TokenBatch batch) {
-    batches.add(batch);
-    tokens += batch.tokens;
-  }
-
-  /** Returns m, the experts of each token whose inner products are known. */
-  int candidates() {
-    return candidates;
-  }
-
-  long tokensPerGroup() {
-    return tokensPerGroup;
-  }
-
-  List<TokenBatch> batches() {
-    return batches;
-  }
-
-  /** Returns the inner products of a batch. */
-  float[] products(TokenBatch batch) {
-    if (batch.products == null) {
-      throw new IllegalStateException(
-          "The outputs of layer " + layerIndex + "'s experts were not measured");
-    }
-    return batch.products;
+  InnerProductTable table() {
+    return table;
   }
 
   /** Returns the number of the decoder layer. */
   public int layerIndex() {
-    return layerIndex;
+    return table.layerIndex();
   }
 
   /** Returns n, the layer's experts. */
   public int numExperts() {
-    return numExperts;
+    return table.numExperts();
   }
 
   /** Returns the layer's routing. */
   public Routing routing() {
-    return routing;
+    return table.routing();
   }
 
   /** Returns the number of calibration tokens. */
   public long tokens() {
-    return tokens;
+    return table.tokens();
   }
 
   /** Returns whether {@link #loss} can be computed. */
   public boolean hasExpertOutputs() {
-    return tokens > 0 && batches.stream().allMatch(batch -> batch.products != null);
+    return table.hasExpertOutputs();
   }
 
   /** Takes one token's use of one expert. */
@@ -127,43 +85,17 @@ public final class LayerCalibration {
    * @throws IllegalStateException if the experts' outputs were not measured
    */
   public void forEachSelection(SelectionVisitor visitor) {
-    for (TokenBatch batch : batches) {
-      float[] products = products(batch);
-      for (int token = 0; token < batch.tokens; token++) {
-        int base = token * TokenBatch.row(batch.vectors());
-        for (int rank = 0; rank < batch.selected.topK(); rank++) {
-          double square = products[base + TokenBatch.row(rank) + rank];
-          visitor.visit(
-              batch.selected.expert(token, rank),
-              batch.selected.weight(token, rank),
-              Math.sqrt(square));
-        }
-      }
-    }
+    table.forEachSelection(visitor::visit);
   }
 
   /** Returns for each expert the number of tokens that select it. */
   public double[] selectionCounts() {
-    double[] counts = new double[numExperts];
-    for (TokenBatch batch : batches) {
-      long[] selected = batch.selected.counts(numExperts);
-      for (int expert = 0; expert < numExperts; expert++) {
-        counts[expert] += selected[expert];
-      }
-    }
-    return counts;
+    return table.selectionCounts();
   }
 
   /** Returns for each expert the sum of its router scores over all tokens. */
   public double[] softActivation() {
-    double[] sums = new double[numExperts];
-    for (TokenBatch batch : batches) {
-      float[] scores = routing.scores(batch.logits, numExperts);
-      for (int i = 0; i < scores.length; i++) {
-        sums[i % numExperts] += scores[i];
-      }
-    }
-    return sums;
+    return table.softActivation();
   }
 
   /**
@@ -175,7 +107,7 @@ public final class LayerCalibration {
    * @throws IllegalStateException if the experts' outputs were not measured
    */
   public double loss(List<Integer> retained) {
-    return new LossEvaluator(this).loss(mask(retained));
+    return table.loss(retained);
   }
 
   /**
@@ -185,89 +117,24 @@ public final class LayerCalibration {
    * @param retained ascending
    */
   public long truncatedTokens(List<Integer> retained) {
-    if (candidates == numExperts) {
-      return 0;
-    }
-    LossEvaluator evaluator = new LossEvaluator(this);
-    evaluator.loss(mask(retained));
-    return evaluator.truncated();
+    return table.truncatedTokens(retained);
   }
 
   /**
    * Returns the norm of the target, the original output of the layer: what a loss is relative to.
    */
   public double targetNorm() {
-    return new LossEvaluator(this).targetNorm();
-  }
-
-  /**
-   * Returns the loss on some of the tokens, as one group, relative to the norm of their outputs.
-   *
-   * @param from the first token
-   * @param to behind the last
-   */
-  double relativeLoss(List<Integer> retained, long from, long to) {
-    LossEvaluator evaluator = new LossEvaluator(this);
-    RangeSum errors = new RangeSum(from, to);
-    evaluator.forEachError(mask(retained), errors);
-    RangeSum norms = new RangeSum(from, to);
-    evaluator.forEachSquaredNorm(norms);
-    return norms.sum == 0 ? 0 : Math.sqrt(Math.max(0, errors.sum) / norms.sum);
-  }
-
-  /** Adds up what is at some places of a sequence. */
-  private static final class RangeSum implements DoubleConsumer {
-    private final long from;
-    private final long to;
-    private long place;
-    private double sum;
-
-    RangeSum(long from, long to) {
-      this.from = from;
-      this.to = to;
-    }
-
-    @Override
-    public void accept(double value) {
-      if (place >= from && place < to) {
-        sum += value;
-      }
-      place++;
-    }
-  }
-
-  private boolean[] mask(List<Integer> experts) {
-    boolean[] mask = new boolean[numExperts];
-    experts.forEach(expert -> mask[expert] = true);
-    return mask;
-  }
-
-  /** Returns by expert whether it stays where these are dropped. */
-  boolean[] retaining(List<Integer> dropped) {
-    return mask(others(dropped));
-  }
-
-  /** Returns the places that are true, ascending. */
-  static int[] places(boolean[] mask) {
-    return IntStream.range(0, mask.length).filter(place -> mask[place]).toArray();
-  }
-
-  /** Returns the experts that are not in {@code retained}, ascending. */
-  List<Integer> others(List<Integer> retained) {
-    return IntStream.range(0, numExperts)
-        .filter(expert -> !retained.contains(expert))
-        .boxed()
-        .toList();
+    return table.targetNorm();
   }
 
   @Override
   public String toString() {
     return "LayerCalibration[layer="
-        + layerIndex
+        + layerIndex()
         + ", experts="
-        + numExperts
+        + numExperts()
         + ", tokens="
-        + tokens
+        + tokens()
         + ", counts="
         + Arrays.toString(selectionCounts())
         + "]";

@@ -1,5 +1,8 @@
 package io.winnow.pruning;
 
+import io.winnow.pruning.internal.search.ActivationScores;
+import io.winnow.pruning.internal.search.SubsetSearch;
+import io.winnow.pruning.internal.table.InnerProductTable;
 import java.util.List;
 import java.util.concurrent.Executor;
 
@@ -64,7 +67,7 @@ public interface PruningMethod {
    * by exchanges of pairs, and branch and bound tries to prove the best of what they lead to.
    */
   static PruningMethod reconstruction() {
-    return new ReconstructionSearch(ReconstructionSearch.DEFAULT_SUBSET_LIMIT);
+    return new ReconstructionSearch(SubsetSearch.DEFAULT_SUBSET_LIMIT);
   }
 
   /**
@@ -84,12 +87,12 @@ public interface PruningMethod {
 
   /** Returns the choice of the experts that the most tokens select. */
   static PruningMethod frequency() {
-    return new ScoreMethod("frequency", false, LayerCalibration::selectionCounts);
+    return new ScoreMethod("frequency", false, InnerProductTable::selectionCounts);
   }
 
   /** Returns the choice of the experts with the greatest sum of router scores over all tokens. */
   static PruningMethod softActivation() {
-    return new ScoreMethod("soft-activation", false, LayerCalibration::softActivation);
+    return new ScoreMethod("soft-activation", false, InnerProductTable::softActivation);
   }
 
   /**
@@ -98,7 +101,7 @@ public interface PruningMethod {
    */
   static PruningMethod expertActivationNorm() {
     return new ScoreMethod(
-        "ean", true, layer -> ActivationScores.sum(layer, (weight, norm) -> norm));
+        "ean", true, table -> ActivationScores.sum(table, (weight, norm) -> norm));
   }
 
   /**
@@ -106,8 +109,7 @@ public interface PruningMethod {
    * weight, as the layer applies it, times the output's L2 norm over the tokens that select them.
    */
   static PruningMethod reap() {
-    return new ScoreMethod(
-        "reap", true, layer -> ActivationScores.mean(layer, (weight, norm) -> weight * norm));
+    return new ScoreMethod("reap", true, ActivationScores::reap);
   }
 
   /**
@@ -116,7 +118,7 @@ public interface PruningMethod {
    */
   static PruningMethod meanActivationNorm() {
     return new ScoreMethod(
-        "man", true, layer -> ActivationScores.mean(layer, (weight, norm) -> norm));
+        "man", true, table -> ActivationScores.mean(table, (weight, norm) -> norm));
   }
 
   /**
@@ -125,7 +127,7 @@ public interface PruningMethod {
    */
   static PruningMethod meanSquaredActivationNorm() {
     return new ScoreMethod(
-        "msan", true, layer -> ActivationScores.mean(layer, (weight, norm) -> norm * norm));
+        "msan", true, table -> ActivationScores.mean(table, (weight, norm) -> norm * norm));
   }
 
   /**

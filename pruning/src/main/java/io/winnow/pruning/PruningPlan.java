@@ -11,8 +11,10 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
+import io.winnow.core.internal.file.FileKind;
 import io.winnow.core.internal.file.JsonFiles;
-import io.winnow.core.routing.RetainedExperts;
+import io.winnow.core.internal.routing.RetainedExperts;
+import io.winnow.pruning.internal.file.JsonFields;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -25,9 +27,10 @@ import java.util.TreeMap;
  * Which experts stay, layer by layer: a recipe that any copy of the model can be pruned by, without
  * calibration. Immutable.
  *
- * <p>As JSON: {@code {"version": 1, "retained": {"0": [0, 2, 3], ...}}}, and optionally {@code
- * method}, {@code calibration}, {@code seed} and {@code source}. To read only the experts that
- * stay, load the model with {@code MoeModels.loader(folder).optRetained(plan.retained())}.
+ * <p>As JSON: {@code {"kind": "winnow-pruning-plan", "version": 1, "retained": {"0": [0, 2, 3],
+ * ...}}}, and optionally {@code method}, {@code calibration}, {@code seed} and {@code source}. To
+ * read only the experts that stay, load the model with {@code
+ * MoeModels.loader(folder).optRetained(plan.retained())}.
  */
 public final class PruningPlan {
   private static final int VERSION = 1;
@@ -113,10 +116,10 @@ public final class PruningPlan {
    * @throws InvalidInputException if the file is no plan, or of another version
    */
   public static PruningPlan read(Path file) {
-    JsonObject json = JsonFiles.read(file, "a pruning plan");
+    JsonObject json = FileKind.PLAN.read(file);
     try {
       JsonElement version = json.get("version");
-      if (version == null || Json.wholeNumber(version, "'version'") != VERSION) {
+      if (version == null || JsonFields.wholeNumber(version, "'version'") != VERSION) {
         throw new InvalidInputException(
             file + " says version " + version + "; plans of version " + VERSION + " can be read");
       }
@@ -133,14 +136,14 @@ public final class PruningPlan {
           throw new JsonParseException("layer " + entry.getKey() + " occurs twice");
         }
       }
-      String method = Json.stringOrNull(json, "method");
+      String method = JsonFields.stringOrNull(json, "method");
       return of(
           retained,
           new Provenance(
               method == null ? "plan" : method,
-              Json.stringOrNull(json, "calibration"),
-              json.has("seed") ? Json.wholeNumber(json.get("seed"), "'seed'") : 0,
-              Json.stringOrNull(json, "source")));
+              JsonFields.stringOrNull(json, "calibration"),
+              json.has("seed") ? JsonFields.wholeNumber(json.get("seed"), "'seed'") : 0,
+              JsonFields.stringOrNull(json, "source")));
     } catch (JsonParseException e) {
       throw new InvalidInputException(
           file + " is no pruning plan: " + e.getMessage() + "; write one with PruningPlan.write",
@@ -164,7 +167,7 @@ public final class PruningPlan {
     }
     List<Integer> experts = new ArrayList<>();
     for (JsonElement element : array) {
-      long expert = Json.wholeNumber(element, what);
+      long expert = JsonFields.wholeNumber(element, what);
       if (expert != (int) expert) {
         throw new JsonParseException(what + " is " + expert);
       }
@@ -173,16 +176,20 @@ public final class PruningPlan {
     return experts;
   }
 
-  /** Returns the plan as JSON. */
-  public JsonObject toJson() {
-    JsonObject json = new JsonObject();
+  /** Returns the plan as JSON text. */
+  public String toJson() {
+    return json().toString();
+  }
+
+  private JsonObject json() {
+    JsonObject json = FileKind.PLAN.newJson();
     json.addProperty("version", VERSION);
     json.addProperty("method", provenance.method());
     json.addProperty("calibration", provenance.calibration());
     json.addProperty("seed", provenance.seed());
     json.addProperty("source", provenance.source());
     JsonObject layers = new JsonObject();
-    retained.forEach((layer, experts) -> layers.add(layer.toString(), Json.array(experts)));
+    retained.forEach((layer, experts) -> layers.add(layer.toString(), JsonFields.array(experts)));
     json.add("retained", layers);
     return json;
   }
@@ -193,7 +200,7 @@ public final class PruningPlan {
    * @throws IOException if the file cannot be written; one that was there is unchanged
    */
   public void write(Path file) throws IOException {
-    JsonFiles.write(file, toJson());
+    JsonFiles.write(file, json());
   }
 
   @Override

@@ -1,11 +1,7 @@
 package io.winnow.pruning;
 
-import com.google.common.hash.Hashing;
-import java.util.ArrayList;
-import java.util.Collections;
+import io.winnow.pruning.internal.search.EqualGroups;
 import java.util.List;
-import java.util.Random;
-import java.util.stream.IntStream;
 
 /** Keeps experts by lot. The seed and the layer's number decide. */
 final class RandomChoice implements PruningMethod {
@@ -26,15 +22,7 @@ final class RandomChoice implements PruningMethod {
 
   @Override
   public Choice choose(LayerCalibration layer, int retained, long seed) {
-    List<Integer> experts =
-        new ArrayList<>(IntStream.range(0, layer.numExperts()).boxed().toList());
-    Collections.shuffle(experts, new Random(mix(seed, layer.layerIndex())));
-    ExpertGroups groups = ExpertGroups.of(layer.routing(), layer.numExperts());
-    return new Choice(groups.first(experts, retained), false, List.of());
-  }
-
-  /** Neighbouring seeds of {@link Random} draw alike, so that every layer would lose the same. */
-  private static long mix(long seed, int layer) {
-    return Hashing.murmur3_128().newHasher().putLong(seed).putInt(layer).hash().asLong();
+    EqualGroups groups = EqualGroups.of(layer.routing(), layer.numExperts());
+    return new Choice(groups.drawn(layer.layerIndex(), retained, seed), false, List.of());
   }
 }

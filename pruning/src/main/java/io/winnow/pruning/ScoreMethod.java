@@ -1,42 +1,23 @@
 package io.winnow.pruning;
 
-import java.util.Comparator;
+import io.winnow.pruning.internal.search.EqualGroups;
+import io.winnow.pruning.internal.table.InnerProductTable;
 import java.util.List;
 import java.util.function.Function;
-import java.util.stream.IntStream;
 
-/** Keeps the experts with the highest score; of equal scores the lower index stays. */
-final class ScoreMethod implements PruningMethod {
-  private final String name;
-  private final boolean needsExpertOutputs;
-  private final Function<LayerCalibration, double[]> scores;
-
-  ScoreMethod(
-      String name, boolean needsExpertOutputs, Function<LayerCalibration, double[]> scores) {
-    this.name = name;
-    this.needsExpertOutputs = needsExpertOutputs;
-    this.scores = scores;
-  }
-
-  @Override
-  public String name() {
-    return name;
-  }
-
-  @Override
-  public boolean needsExpertOutputs() {
-    return needsExpertOutputs;
-  }
+/**
+ * Keeps the experts with the highest score; of equal scores the lower index stays.
+ *
+ * @param scores returns the score of each expert
+ */
+record ScoreMethod(
+    String name, boolean needsExpertOutputs, Function<InnerProductTable, double[]> scores)
+    implements PruningMethod {
 
   @Override
   public Choice choose(LayerCalibration layer, int retained, long seed) {
-    double[] score = scores.apply(layer);
-    List<Integer> order =
-        IntStream.range(0, layer.numExperts())
-            .boxed()
-            .sorted(Comparator.comparingDouble((Integer expert) -> -score[expert]))
-            .toList();
-    ExpertGroups groups = ExpertGroups.of(layer.routing(), layer.numExperts());
-    return new Choice(groups.first(order, retained), true, List.of());
+    EqualGroups groups = EqualGroups.of(layer.routing(), layer.numExperts());
+    List<Integer> best = groups.highest(scores.apply(layer.table()), retained);
+    return new Choice(best, true, List.of());
   }
 }

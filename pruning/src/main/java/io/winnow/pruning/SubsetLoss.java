@@ -1,7 +1,6 @@
 package io.winnow.pruning;
 
-import com.google.common.collect.Comparators;
-import java.util.Comparator;
+import io.winnow.pruning.internal.search.ScoredSubset;
 import java.util.List;
 
 /**
@@ -11,11 +10,6 @@ import java.util.List;
  * @param loss sum over groups of tokens of the Frobenius norm of the change of the layer's output
  */
 public record SubsetLoss(List<Integer> dropped, double loss) implements Comparable<SubsetLoss> {
-  private static final Comparator<SubsetLoss> ORDER =
-      Comparator.comparingDouble(SubsetLoss::loss)
-          .thenComparing(
-              SubsetLoss::dropped, Comparators.lexicographical(Comparator.<Integer>naturalOrder()));
-
   /** Copies the list. */
   public SubsetLoss {
     dropped = List.copyOf(dropped);
@@ -24,6 +18,14 @@ public record SubsetLoss(List<Integer> dropped, double loss) implements Comparab
   /** Orders by loss; of equal losses the lexicographically first set of dropped experts leads. */
   @Override
   public int compareTo(SubsetLoss other) {
-    return ORDER.compare(this, other);
+    return scored().compareTo(other.scored());
+  }
+
+  static SubsetLoss of(ScoredSubset subset) {
+    return new SubsetLoss(subset.dropped(), subset.loss());
+  }
+
+  private ScoredSubset scored() {
+    return new ScoredSubset(dropped, loss);
   }
 }

@@ -12,6 +12,7 @@ import io.winnow.core.routing.ScoredRouting.GroupScore;
 import io.winnow.core.routing.ScoredRouting.Score;
 import io.winnow.core.routing.SoftmaxRouting;
 import io.winnow.core.routing.SparseMixerRouting;
+import io.winnow.pruning.internal.search.ActivationScores;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
@@ -149,13 +150,8 @@ class ActivationScoresTest {
   }
 
   private static PruningReport.Layer search(PruningMethod method, Reference on, int retained) {
-    return ExpertPruner.builder()
-        .optMethod(method)
-        .optMeasureLoss(false)
-        .build()
-        .search(on.model, on.calibration, retained)
-        .layers()
-        .get(0);
+    return on.model.firstLayer(
+        ExpertPruner.builder().optMethod(method).optMeasureLoss(false), on.calibration, retained);
   }
 
   @ParameterizedTest(name = "{0}")
@@ -172,7 +168,7 @@ class ActivationScoresTest {
               PruningMethod.leaveOneOut())) {
         double[] scores = reference.scores(method.name());
         LayerCalibration[] seen = new LayerCalibration[1];
-        search(new Capture(seen), reference, EXPERTS);
+        search(capture(seen), reference, EXPERTS);
         double[] ours = scores(method, seen[0]);
         for (int expert = 0; expert < EXPERTS; expert++) {
           assertThat(ours[expert])
@@ -204,43 +200,29 @@ class ActivationScoresTest {
 
   private static double[] scores(PruningMethod method, LayerCalibration layer) {
     return switch (method.name()) {
-      case "ean" -> ActivationScores.sum(layer, (weight, norm) -> norm);
-      case "reap" -> ActivationScores.mean(layer, (weight, norm) -> weight * norm);
-      case "man" -> ActivationScores.mean(layer, (weight, norm) -> norm);
-      case "msan" -> ActivationScores.mean(layer, (weight, norm) -> norm * norm);
-      default -> ActivationScores.leaveOneOut(layer);
+      case "ean" -> ActivationScores.sum(layer.table(), (weight, norm) -> norm);
+      case "reap" -> ActivationScores.mean(layer.table(), (weight, norm) -> weight * norm);
+      case "man" -> ActivationScores.mean(layer.table(), (weight, norm) -> norm);
+      case "msan" -> ActivationScores.mean(layer.table(), (weight, norm) -> norm * norm);
+      default -> ActivationScores.leaveOneOut(layer.table());
     };
   }
 
   /** A host's own method, which shows what it was given. */
-  private record Capture(LayerCalibration[] seen) implements PruningMethod {
-    @Override
-    public String name() {
-      return "capture";
-    }
-
-    @Override
-    public boolean needsExpertOutputs() {
-      return true;
-    }
-
-    @Override
-    public Choice choose(LayerCalibration layer, int retained, long seed) {
-      seen[0] = layer;
-      return new Choice(IntStream.range(0, retained).boxed().toList(), false, List.of());
-    }
+  private static PruningMethod capture(LayerCalibration[] seen) {
+    return new OwnMethod(
+        "capture",
+        true,
+        (layer, retained) -> {
+          seen[0] = layer;
+          return new PruningMethod.Choice(
+              IntStream.range(0, retained).boxed().toList(), false, List.of());
+        });
   }
 
   @Test
   void anExpertThatNoTokenSelectsHasTheScoreNothingAndOfEqualsTheLowerIndexStays() {
-    FakeModel model = FakeModel.random(1, 1, 6, 4, 2, true);
-    for (float[] row : model.embedding) {
-      row[0] = 1;
-    }
-    // Every token selects 2 and 4, and none another.
-    for (int expert = 0; expert < 6; expert++) {
-      model.layers.get(0).gate[expert][0] = expert == 2 || expert == 4 ? 100 : -100;
-    }
+    FakeModel model = FakeModel.selectingTwoAndFour();
     Calibration calibration = FakeModel.calibration(1, 3, 5);
     for (PruningMethod method : PruningMethod.all()) {
       if (!List.of("reconstruction", "random", "soft-activation").contains(method.name())) {
@@ -251,7 +233,7 @@ class ActivationScoresTest {
       }
     }
     LayerCalibration[] seen = new LayerCalibration[1];
-    ExpertPruner.builder().optMethod(new Capture(seen)).build().search(model, calibration, 6);
+    ExpertPruner.builder().optMethod(capture(seen)).build().search(model, calibration, 6);
     for (String method : List.of("ean", "reap", "man", "msan", "leave-one-out")) {
       double[] scores =
           scores(
@@ -272,12 +254,11 @@ class ActivationScoresTest {
   void whereEveryTokenNeedsAllExpertsLeaveOneOutKeepsThem() {
     FakeModel model = FakeModel.random(1, 1, 3, 4, 3, true);
     assertThat(
-            ExpertPruner.builder()
-                .optMethod(PruningMethod.leaveOneOut())
-                .build()
-                .search(model, FakeModel.calibration(1, 2, 5), 3)
-                .layers()
-                .get(0)
+            model
+                .firstLayer(
+                    ExpertPruner.builder().optMethod(PruningMethod.leaveOneOut()),
+                    FakeModel.calibration(1, 2, 5),
+                    3)
                 .retained())
         .containsExactly(0, 1, 2);
   }

@@ -191,6 +191,33 @@ class CalibrationStatisticsTest {
         .hasMessageContaining("Progressive");
   }
 
+  @Test
+  void aFileSaysItsKindAndOneOfVersion010WithoutItIsRead() throws Exception {
+    FakeModel model = FakeModel.random(3, 2, 6, 6, SoftmaxRouting.of(2, true));
+    Path file = folder.resolve("stats.winnow");
+    CalibrationStatistics statistics =
+        ExpertPruner.builder().build().calibrate(model, FakeModel.calibration(4, 2, 8));
+    statistics.write(file);
+    String text = Files.readString(file, StandardCharsets.ISO_8859_1);
+    String kind = "\"kind\":\"winnow-calibration-statistics\"";
+    assertThat(text).contains(kind);
+    // As long as before, so that the lengths in the header stay right.
+    Path old = folder.resolve("old.winnow");
+    Files.writeString(old, text.replace("\"kind\":", "\"none\":"), StandardCharsets.ISO_8859_1);
+    assertThat(withoutTimes(choose(CalibrationStatistics.read(old, model))))
+        .isEqualTo(withoutTimes(choose(statistics)));
+    Path plan = folder.resolve("plan.json");
+    choose(statistics).plan().write(plan);
+    assertThatThrownBy(() -> CalibrationStatistics.read(plan, model))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContaining(plan + " is a pruning plan (kind winnow-pruning-plan), not")
+        .hasMessageContaining("CalibrationStatistics.write or 'winnow calibrate'");
+  }
+
+  private static PruningReport choose(CalibrationStatistics statistics) {
+    return statistics.choose(PruningMethod.reconstruction(), ExpertBudget.perLayer(4), 0);
+  }
+
   /** Issue: 24 of 32 experts, calibrated on code, are no worse on held-out code than 6 a layer. */
   @Test
   void aTotalOfTheSmallModelIsNoWorseThanTheSameNumberEverywhere() {

@@ -13,6 +13,8 @@ import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.calibration.Calibration;
+import io.winnow.pruning.internal.table.CalibrationPass;
+import io.winnow.pruning.internal.table.InnerProductTable;
 import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.function.Consumer;
@@ -265,23 +267,13 @@ class ExpertPrunerErrorsTest {
     // The last layer's search begins uninterrupted; its losses are computed one after another.
     PruningMethod search = PruningMethod.reconstruction();
     PruningMethod interrupting =
-        new PruningMethod() {
-          @Override
-          public String name() {
-            return "interrupting";
-          }
-
-          @Override
-          public boolean needsExpertOutputs() {
-            return true;
-          }
-
-          @Override
-          public Choice choose(LayerCalibration layer, int retained, long seed) {
-            Thread.currentThread().interrupt();
-            return search.choose(layer, retained, seed);
-          }
-        };
+        new OwnMethod(
+            "interrupting",
+            true,
+            (layer, retained) -> {
+              Thread.currentThread().interrupt();
+              return search.choose(layer, retained, 0);
+            });
     assertInterrupted(ExpertPruner.builder().optMethod(interrupting).build());
     assertThat(model.forwards).isEqualTo(1);
   }
@@ -289,25 +281,15 @@ class ExpertPrunerErrorsTest {
   @Test
   void aLossWithoutTheExpertsOutputsCannotBeAskedFor() {
     PruningMethod careless =
-        new PruningMethod() {
-          @Override
-          public String name() {
-            return "careless";
-          }
-
-          @Override
-          public boolean needsExpertOutputs() {
-            return false;
-          }
-
-          @Override
-          public Choice choose(LayerCalibration layer, int retained, long seed) {
-            assertThat(layer.hasExpertOutputs()).isFalse();
-            assertThat(layer.toString()).contains("layer=1", "tokens=48");
-            layer.loss(List.of(0, 1));
-            return new Choice(List.of(0, 1), false, List.of());
-          }
-        };
+        new OwnMethod(
+            "careless",
+            false,
+            (layer, retained) -> {
+              assertThat(layer.hasExpertOutputs()).isFalse();
+              assertThat(layer.toString()).contains("layer=1", "tokens=48");
+              layer.loss(List.of(0, 1));
+              return new PruningMethod.Choice(List.of(0, 1), false, List.of());
+            });
     assertThatThrownBy(
             () ->
                 ExpertPruner.builder()
@@ -331,7 +313,7 @@ class ExpertPrunerErrorsTest {
           public boolean onInput(MoeLayerView view, NDArray hidden) {
             int before = hidden.getManager().getManagedArrays().size();
             CalibrationPass.add(
-                new LayerCalibration(1, 6, layer.routing(), 48), layer, hidden, true, null);
+                new InnerProductTable(1, 6, layer.routing(), 48, 6), layer, hidden, true, null);
             left[0] = hidden.getManager().getManagedArrays().size() - before;
             return false;
           }

@@ -25,16 +25,16 @@ import java.util.stream.IntStream;
  * routed output to them; expert i is x -> tanh(W_i x). {@link #output} and {@link #loss} compute
  * the same once more, by the book and in float64: what the library's results are compared with.
  */
-final class FakeModel implements MoeModel {
-  static final int VOCABULARY = 50;
-  static final int POSITIONS = 64;
+public final class FakeModel implements MoeModel {
+  public static final int VOCABULARY = 50;
+  public static final int POSITIONS = 64;
 
-  final List<Layer> layers = new ArrayList<>();
-  final List<Provenance> provenances = new ArrayList<>();
-  final float[][] embedding;
+  public final List<Layer> layers = new ArrayList<>();
+  public final List<Provenance> provenances = new ArrayList<>();
+  public final float[][] embedding;
   private final Routing routing;
   private final boolean renormalized;
-  int forwards;
+  public int forwards;
 
   private FakeModel(float[][] embedding, Routing routing) {
     this.embedding = embedding;
@@ -43,13 +43,13 @@ final class FakeModel implements MoeModel {
   }
 
   /** A model of random weights. */
-  static FakeModel random(
+  public static FakeModel random(
       long seed, int layers, int experts, int width, int topK, boolean renormalized) {
     return random(seed, layers, experts, width, SoftmaxRouting.of(topK, renormalized));
   }
 
   /** A model of random weights; the reference below knows no other routing than softmax. */
-  static FakeModel random(long seed, int layers, int experts, int width, Routing routing) {
+  public static FakeModel random(long seed, int layers, int experts, int width, Routing routing) {
     Telemetry.off();
     Random random = new Random(0x9E3779B97F4A7C15L * (seed + 1));
     FakeModel model = new FakeModel(matrix(random, VOCABULARY, width, 1), routing);
@@ -75,8 +75,20 @@ final class FakeModel implements MoeModel {
     return matrix;
   }
 
+  /** A model of one layer of six experts, of which every token selects 2 and 4 and none another. */
+  static FakeModel selectingTwoAndFour() {
+    FakeModel model = random(1, 1, 6, 4, 2, true);
+    for (float[] row : model.embedding) {
+      row[0] = 1;
+    }
+    for (int expert = 0; expert < 6; expert++) {
+      model.layers.get(0).gate[expert][0] = expert == 2 || expert == 4 ? 100 : -100;
+    }
+    return model;
+  }
+
   /** Random token ids that this model knows. */
-  static Calibration calibration(long seed, int sequences, int length) {
+  public static Calibration calibration(long seed, int sequences, int length) {
     Random random = new Random(seed + 77);
     long[][] ids = new long[sequences][length];
     for (long[] row : ids) {
@@ -113,6 +125,12 @@ final class FakeModel implements MoeModel {
       layer.experts.forEach(expert -> state.append(Arrays.deepToString(expert)));
     }
     return state.toString();
+  }
+
+  /** What a pruner would do with the first layer. */
+  public PruningReport.Layer firstLayer(
+      ExpertPruner.Builder options, Calibration calibration, int retained) {
+    return options.build().search(this, calibration, retained).layers().get(0);
   }
 
   @Override
@@ -193,10 +211,10 @@ final class FakeModel implements MoeModel {
   }
 
   /** One layer. */
-  final class Layer implements MoeLayerView {
-    final int index;
-    float[][] gate;
-    List<float[][]> experts;
+  public final class Layer implements MoeLayerView {
+    public final int index;
+    public float[][] gate;
+    public List<float[][]> experts;
 
     Layer(int index, float[][] gate, List<float[][]> experts) {
       this.index = index;
@@ -276,7 +294,8 @@ final class FakeModel implements MoeModel {
    *
    * @param retained by the layer's index; a layer that is absent has all
    */
-  double[][] input(Calibration calibration, int place, Map<Integer, List<Integer>> retained) {
+  public double[][] input(
+      Calibration calibration, int place, Map<Integer, List<Integer>> retained) {
     TokenSequences sequences = calibration.sequences();
     long[] ids = sequences.flatten(0, sequences.count());
     double[][] x = new double[ids.length][];
@@ -297,7 +316,7 @@ final class FakeModel implements MoeModel {
   }
 
   /** What a layer with only these experts makes of its input. */
-  double[][] output(Layer layer, double[][] x, List<Integer> retained) {
+  public double[][] output(Layer layer, double[][] x, List<Integer> retained) {
     double[][] result = new double[x.length][x[0].length];
     for (int token = 0; token < x.length; token++) {
       double[] weights = weights(layer, x[token], retained);
@@ -360,7 +379,7 @@ final class FakeModel implements MoeModel {
   }
 
   /** NAEE's equation 3, group by group. */
-  static double loss(double[][] wanted, double[][] actual, int tokensPerGroup) {
+  public static double loss(double[][] wanted, double[][] actual, int tokensPerGroup) {
     double loss = 0;
     for (int from = 0; from < wanted.length; from += tokensPerGroup) {
       double squares = 0;
@@ -373,30 +392,5 @@ final class FakeModel implements MoeModel {
       loss += Math.sqrt(squares);
     }
     return loss;
-  }
-
-  /** All subsets of this size in lexicographical order. */
-  static List<List<Integer>> subsets(int experts, int size) {
-    List<List<Integer>> subsets = new ArrayList<>();
-    for (int bits = 0; bits < 1 << experts; bits++) {
-      if (Integer.bitCount(bits) == size) {
-        int set = bits;
-        subsets.add(IntStream.range(0, experts).filter(i -> (set >> i & 1) == 1).boxed().toList());
-      }
-    }
-    subsets.sort(
-        (a, b) -> {
-          for (int i = 0; i < size; i++) {
-            if (!a.get(i).equals(b.get(i))) {
-              return Integer.compare(a.get(i), b.get(i));
-            }
-          }
-          return 0;
-        });
-    return subsets;
-  }
-
-  static List<Integer> others(int experts, List<Integer> some) {
-    return IntStream.range(0, experts).filter(i -> !some.contains(i)).boxed().toList();
   }
 }

@@ -75,6 +75,15 @@ class NaeeReferenceTest {
     assertThat(actual).isSorted();
   }
 
+  private static void assertLayers(
+      PruningReport report, JsonArray expected, String dropped, String losses) {
+    for (PruningReport.Layer layer : report.layers()) {
+      JsonObject wanted = expected.get(layer.layer()).getAsJsonObject();
+      assertThat(layer.dropped()).isEqualTo(integers(wanted.get(dropped)));
+      assertLosses(layer.losses(), wanted.getAsJsonObject(losses));
+    }
+  }
+
   @ParameterizedTest(name = "{0}, r = {1}")
   @CsvSource({"prose, 6", "prose, 4", "code, 6", "code, 4"})
   void groupsOfEightSequencesGiveTheReleasedCodesChoicesAndLosses(String domain, int retained) {
@@ -84,12 +93,11 @@ class NaeeReferenceTest {
             .build()
             .search(model, Fixtures.naeeCalibration(domain), retained);
     JsonArray expected = layers("layerwise", domain, retained);
+    assertLayers(report, expected, "best_dropped", "loss");
     for (PruningReport.Layer layer : report.layers()) {
-      JsonObject wanted = expected.get(layer.layer()).getAsJsonObject();
-      assertThat(layer.dropped()).isEqualTo(integers(wanted.get("best_dropped")));
-      assertThat(layer.retained()).isEqualTo(integers(wanted.get("best_kept")));
       assertThat(layer.exact()).isTrue();
-      assertLosses(layer.losses(), wanted.getAsJsonObject("loss"));
+      JsonObject wanted = expected.get(layer.layer()).getAsJsonObject();
+      assertThat(layer.retained()).isEqualTo(integers(wanted.get("best_kept")));
       double norm = wanted.get("zero_all_loss").getAsDouble();
       assertThat(layer.relativeLoss().getAsDouble())
           .isCloseTo(layer.loss().getAsDouble() / norm, within(TOLERANCE));
@@ -101,12 +109,11 @@ class NaeeReferenceTest {
   void oneGroupGivesThePapersChoicesAndLosses(String domain, int retained) {
     PruningReport report =
         ExpertPruner.builder().build().search(model, Fixtures.naeeCalibration(domain), retained);
-    JsonArray expected = layers("layerwise", domain, retained);
-    for (PruningReport.Layer layer : report.layers()) {
-      JsonObject wanted = expected.get(layer.layer()).getAsJsonObject();
-      assertThat(layer.dropped()).isEqualTo(integers(wanted.get("best_dropped_global_frobenius")));
-      assertLosses(layer.losses(), wanted.getAsJsonObject("loss_global_frobenius"));
-    }
+    assertLayers(
+        report,
+        layers("layerwise", domain, retained),
+        "best_dropped_global_frobenius",
+        "loss_global_frobenius");
   }
 
   @ParameterizedTest(name = "{0}, r = {1}")
@@ -118,12 +125,7 @@ class NaeeReferenceTest {
             .optProgressive(true)
             .build()
             .search(model, Fixtures.naeeCalibration(domain), retained);
-    JsonArray expected = layers("progressive", domain, retained);
-    for (PruningReport.Layer layer : report.layers()) {
-      JsonObject wanted = expected.get(layer.layer()).getAsJsonObject();
-      assertThat(layer.dropped()).isEqualTo(integers(wanted.get("best_dropped")));
-      assertLosses(layer.losses(), wanted.getAsJsonObject("loss"));
-    }
+    assertLayers(report, layers("progressive", domain, retained), "best_dropped", "loss");
   }
 
   @ParameterizedTest(name = "{0}, r = {1}")

@@ -40,7 +40,7 @@ class ProgressivePruningTest {
         double[][] x = model.input(calibration, place, pruned);
         double least = Double.POSITIVE_INFINITY;
         for (SubsetLoss loss : found.losses()) {
-          double[][] actual = model.output(layer, x, FakeModel.others(6, loss.dropped()));
+          double[][] actual = model.output(layer, x, Subsets.others(6, loss.dropped()));
           double expected = FakeModel.loss(target, actual, tokensPerGroup);
           assertThat(loss.loss())
               .as("seed %s, layer %s, dropped %s", seed, place, loss.dropped())
@@ -66,15 +66,9 @@ class ProgressivePruningTest {
   void theFirstLayerIsJudgedAsWithoutIt() {
     FakeModel model = FakeModel.random(9, 2, 6, 6, 2, true);
     Calibration calibration = FakeModel.calibration(9, 5, 7);
-    PruningReport.Layer wanted =
-        ExpertPruner.builder().build().search(model, calibration, 4).layers().get(0);
+    PruningReport.Layer wanted = model.firstLayer(ExpertPruner.builder(), calibration, 4);
     PruningReport.Layer layer =
-        ExpertPruner.builder()
-            .optProgressive(true)
-            .build()
-            .search(model, calibration, 4)
-            .layers()
-            .get(0);
+        model.firstLayer(ExpertPruner.builder().optProgressive(true), calibration, 4);
     assertThat(layer.dropped()).isEqualTo(wanted.dropped());
     assertThat(layer.loss().getAsDouble())
         .isCloseTo(wanted.loss().getAsDouble(), within(1e-5 * wanted.loss().getAsDouble()));
@@ -84,13 +78,10 @@ class ProgressivePruningTest {
   void scoresAreCountedBehindThePrunedLayers() {
     FakeModel model = FakeModel.random(10, 2, 6, 6, 2, true);
     Calibration calibration = FakeModel.calibration(10, 5, 7);
+    ExpertPruner.Builder progressive =
+        ExpertPruner.builder().optProgressive(true).optMeasureLoss(false);
     PruningReport report =
-        ExpertPruner.builder()
-            .optMethod(PruningMethod.softActivation())
-            .optProgressive(true)
-            .optMeasureLoss(false)
-            .build()
-            .search(model, calibration, 3);
+        progressive.optMethod(PruningMethod.softActivation()).build().search(model, calibration, 3);
     Map<Integer, List<Integer>> first =
         Map.of(model.layers.get(0).index, report.layers().get(0).retained());
     double[] sums = new double[6];
@@ -107,12 +98,7 @@ class ProgressivePruningTest {
     }
     // One pass a layer is enough without a target.
     model.forwards = 0;
-    ExpertPruner.builder()
-        .optMethod(PruningMethod.frequency())
-        .optProgressive(true)
-        .optMeasureLoss(false)
-        .build()
-        .search(model, calibration, 3);
+    progressive.optMethod(PruningMethod.frequency()).build().search(model, calibration, 3);
     assertThat(model.forwards).isEqualTo(2);
   }
 }

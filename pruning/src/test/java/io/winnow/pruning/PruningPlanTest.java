@@ -44,6 +44,8 @@ class PruningPlanTest {
             Map.of(0, List.of(0, 2, 5), 10, List.of(1, 3), 9, List.of(0, 1)), PROVENANCE);
     Path file = folder.resolve("plan.json");
     plan.write(file);
+    assertThat(Files.readString(file)).startsWith("{\n  \"kind\": \"winnow-pruning-plan\",\n");
+    assertThat(plan.toJson()).startsWith("{\"kind\":\"winnow-pruning-plan\",\"version\":1,");
     PruningPlan read = PruningPlan.read(file);
     assertThat(read).isEqualTo(plan).hasSameHashCodeAs(plan);
     assertThat(read.retained().keySet()).containsExactly(0, 9, 10);
@@ -131,6 +133,26 @@ class PruningPlanTest {
         .isInstanceOf(InvalidInputException.class)
         .hasMessageContaining(file.toString())
         .hasMessageContaining(message);
+  }
+
+  @Test
+  void aFileOfAnotherKindIsNamed() throws IOException {
+    FakeModel model = FakeModel.random(1, 2, 6, 4, 2, true);
+    Calibration calibration = FakeModel.calibration(1, 2, 8);
+    ExpertPruner pruner = ExpertPruner.builder().build();
+    Path report = folder.resolve("report.json");
+    pruner.search(model, calibration, 4).write(report);
+    assertThatThrownBy(() -> PruningPlan.read(report))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessage(
+            report
+                + " is a pruning report (kind winnow-pruning-report), not a pruning plan (kind"
+                + " winnow-pruning-plan); write one with PruningPlan.write");
+    Path statistics = folder.resolve("statistics.winnow");
+    pruner.calibrate(model, calibration).write(statistics);
+    assertThatThrownBy(() -> PruningPlan.read(statistics))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContaining("is calibration statistics (kind winnow-calibration-statistics)");
   }
 
   @Test

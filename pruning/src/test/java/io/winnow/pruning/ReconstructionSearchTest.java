@@ -25,7 +25,7 @@ class ReconstructionSearchTest {
 
   private static PruningReport.Layer search(
       FakeModel model, Calibration calibration, int retained) {
-    return ExpertPruner.builder().build().search(model, calibration, retained).layers().get(0);
+    return model.firstLayer(ExpertPruner.builder(), calibration, retained);
   }
 
   private static double bruteForce(
@@ -50,21 +50,17 @@ class ReconstructionSearchTest {
       int tokensPerGroup = group == 0 ? 45 : group * 9;
       for (int retained = topK; retained <= experts; retained++) {
         PruningReport.Layer layer =
-            ExpertPruner.builder()
-                .optSequencesPerGroup(group)
-                .build()
-                .search(model, calibration, retained)
-                .layers()
-                .get(0);
+            model.firstLayer(
+                ExpertPruner.builder().optSequencesPerGroup(group), calibration, retained);
         String what = "seed " + seed + ", r = " + retained;
-        List<List<Integer>> subsets = FakeModel.subsets(experts, experts - retained);
+        List<List<Integer>> subsets = Subsets.of(experts, experts - retained);
         assertThat(layer.losses()).as(what).hasSize(subsets.size()).isSorted();
         assertThat(layer.losses().stream().map(SubsetLoss::dropped))
             .as(what)
             .containsExactlyInAnyOrderElementsOf(subsets);
         double least = Double.POSITIVE_INFINITY;
         for (SubsetLoss loss : layer.losses()) {
-          List<Integer> kept = FakeModel.others(experts, loss.dropped());
+          List<Integer> kept = Subsets.others(experts, loss.dropped());
           double expected = bruteForce(model, calibration, kept, tokensPerGroup);
           assertThat(loss.loss())
               .as("%s, dropped %s", what, loss.dropped())
@@ -75,7 +71,7 @@ class ReconstructionSearchTest {
         assertThat(layer.loss().getAsDouble()).as(what).isEqualTo(layer.losses().get(0).loss());
         assertThat(layer.loss().getAsDouble()).as(what).isCloseTo(least, within(1e-5 * least));
         assertThat(layer.dropped()).as(what).isEqualTo(layer.losses().get(0).dropped());
-        assertThat(layer.retained()).as(what).isEqualTo(FakeModel.others(experts, layer.dropped()));
+        assertThat(layer.retained()).as(what).isEqualTo(Subsets.others(experts, layer.dropped()));
         double[][] nothing = new double[45][WIDTH];
         double norm =
             FakeModel.loss(
@@ -167,8 +163,7 @@ class ReconstructionSearchTest {
       List<List<Integer>> sets = best.stream().map(SubsetLoss::dropped).toList();
       assertThat(choice.dropped())
           .as("seed %s of %s", seed, best)
-          .isEqualTo(
-              FakeModel.subsets(6, 3).stream().filter(sets::contains).findFirst().orElseThrow());
+          .isEqualTo(Subsets.of(6, 3).stream().filter(sets::contains).findFirst().orElseThrow());
     }
   }
 
@@ -219,12 +214,7 @@ class ReconstructionSearchTest {
     FakeModel model = FakeModel.random(12, 1, 5, WIDTH, 2, true);
     Calibration all = FakeModel.calibration(12, 7, 8);
     PruningReport.Layer layer =
-        ExpertPruner.builder()
-            .optSequencesPerGroup(3)
-            .build()
-            .search(model, all, 3)
-            .layers()
-            .get(0);
+        model.firstLayer(ExpertPruner.builder().optSequencesPerGroup(3), all, 3);
     double sum = 0;
     for (int[] group : new int[][] {{0, 3}, {3, 6}, {6, 7}}) {
       long[][] ids = new long[group[1] - group[0]][];
@@ -241,12 +231,9 @@ class ReconstructionSearchTest {
     FakeModel model = FakeModel.random(13, 1, 5, WIDTH, 2, true);
     Calibration calibration = FakeModel.calibration(13, 3, 8);
     assertThat(
-            ExpertPruner.builder()
-                .optSequencesPerGroup(Integer.MAX_VALUE)
-                .build()
-                .search(model, calibration, 3)
-                .layers()
-                .get(0)
+            model
+                .firstLayer(
+                    ExpertPruner.builder().optSequencesPerGroup(Integer.MAX_VALUE), calibration, 3)
                 .losses())
         .isEqualTo(search(model, calibration, 3).losses());
   }
@@ -255,13 +242,8 @@ class ReconstructionSearchTest {
 
   private static PruningReport.Layer search(
       PruningMethod method, FakeModel model, Calibration calibration, int retained, long seed) {
-    return ExpertPruner.builder()
-        .optMethod(method)
-        .optSeed(seed)
-        .build()
-        .search(model, calibration, retained)
-        .layers()
-        .get(0);
+    return model.firstLayer(
+        ExpertPruner.builder().optMethod(method).optSeed(seed), calibration, retained);
   }
 
   @Test

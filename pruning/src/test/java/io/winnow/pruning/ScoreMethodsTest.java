@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
 import io.winnow.core.calibration.Calibration;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.HashSet;
@@ -41,42 +42,16 @@ class ScoreMethodsTest {
         .toList();
   }
 
-  @ParameterizedTest(name = "n = {0}, k = {1}, renormalised: {2}")
-  @CsvSource({"4, 1, true", "5, 2, false", "8, 2, true", "8, 3, false"})
-  void frequencyKeepsTheExpertsThatTheMostTokensSelect(
-      int experts, int topK, boolean renormalized) {
-    for (long seed = 0; seed < 5; seed++) {
-      FakeModel model = FakeModel.random(seed, 2, experts, 6, topK, renormalized);
-      Calibration calibration = FakeModel.calibration(seed, 5, 9);
-      List<Integer> all = IntStream.range(0, experts).boxed().toList();
-      for (int place = 0; place < 2; place++) {
-        double[] counts = new double[experts];
-        for (double[] x : model.input(calibration, place, Map.of())) {
-          double[] weights = model.weights(model.layers.get(place), x, all);
-          for (int expert = 0; expert < experts; expert++) {
-            counts[expert] += weights[expert] > 0 ? 1 : 0;
-          }
-        }
-        for (int retained = topK; retained <= experts; retained++) {
-          PruningReport.Layer layer =
-              search(PruningMethod.frequency(), model, calibration, retained, 0)
-                  .layers()
-                  .get(place);
-          assertThat(layer.retained())
-              .as("seed %s, layer %s, counts %s", seed, place, Arrays.toString(counts))
-              .isEqualTo(highest(counts, retained));
-          assertThat(layer.loss()).isEmpty();
-          assertThat(layer.relativeLoss()).isEmpty();
-          assertThat(layer.losses()).isEmpty();
-        }
-      }
-    }
+  /** Computes by the book what each expert of a layer gains from one token. */
+  @FunctionalInterface
+  private interface Gain {
+    double[] of(FakeModel model, FakeModel.Layer layer, double[] input, List<Integer> all);
   }
 
-  @ParameterizedTest(name = "n = {0}, k = {1}, renormalised: {2}")
-  @CsvSource({"4, 1, true", "5, 2, false", "8, 2, true", "8, 3, false"})
-  void softActivationKeepsTheExpertsWithTheGreatestSumOfScores(
-      int experts, int topK, boolean renormalized) {
+  /** Returns the layers that a method pruned, after a look at whether their scores were highest. */
+  private static List<PruningReport.Layer> assertHighest(
+      PruningMethod method, int experts, int topK, boolean renormalized, Gain gain) {
+    List<PruningReport.Layer> pruned = new ArrayList<>();
     for (long seed = 0; seed < 5; seed++) {
       FakeModel model = FakeModel.random(seed, 2, experts, 6, topK, renormalized);
       Calibration calibration = FakeModel.calibration(seed, 5, 9);
@@ -84,34 +59,56 @@ class ScoreMethodsTest {
       for (int place = 0; place < 2; place++) {
         double[] sums = new double[experts];
         for (double[] x : model.input(calibration, place, Map.of())) {
-          double[] scores = model.scores(model.layers.get(place), x, all);
+          double[] gains = gain.of(model, model.layers.get(place), x, all);
           for (int expert = 0; expert < experts; expert++) {
-            sums[expert] += scores[expert];
+            sums[expert] += gains[expert];
           }
         }
         for (int retained = topK; retained <= experts; retained++) {
-          assertThat(
-                  search(PruningMethod.softActivation(), model, calibration, retained, 0)
-                      .layers()
-                      .get(place)
-                      .retained())
+          PruningReport.Layer layer =
+              search(method, model, calibration, retained, 0).layers().get(place);
+          assertThat(layer.retained())
               .as("seed %s, layer %s, sums %s", seed, place, Arrays.toString(sums))
               .isEqualTo(highest(sums, retained));
+          pruned.add(layer);
         }
       }
     }
+    return pruned;
+  }
+
+  @ParameterizedTest(name = "n = {0}, k = {1}, renormalised: {2}")
+  @CsvSource({"4, 1, true", "5, 2, false", "8, 2, true", "8, 3, false"})
+  void frequencyKeepsTheExpertsThatTheMostTokensSelect(
+      int experts, int topK, boolean renormalized) {
+    List<PruningReport.Layer> pruned =
+        assertHighest(
+            PruningMethod.frequency(),
+            experts,
+            topK,
+            renormalized,
+            (model, layer, x, all) ->
+                Arrays.stream(model.weights(layer, x, all)).map(w -> w > 0 ? 1 : 0).toArray());
+    assertThat(pruned)
+        .isNotEmpty()
+        .allSatisfy(
+            layer -> {
+              assertThat(layer.loss()).isEmpty();
+              assertThat(layer.relativeLoss()).isEmpty();
+              assertThat(layer.losses()).isEmpty();
+            });
+  }
+
+  @ParameterizedTest(name = "n = {0}, k = {1}, renormalised: {2}")
+  @CsvSource({"4, 1, true", "5, 2, false", "8, 2, true", "8, 3, false"})
+  void softActivationKeepsTheExpertsWithTheGreatestSumOfScores(
+      int experts, int topK, boolean renormalized) {
+    assertHighest(PruningMethod.softActivation(), experts, topK, renormalized, FakeModel::scores);
   }
 
   @Test
   void ofEquallyFrequentExpertsTheLowerIndexStays() {
-    FakeModel model = FakeModel.random(1, 1, 6, 4, 2, true);
-    for (float[] row : model.embedding) {
-      row[0] = 1;
-    }
-    // Every token selects 2 and 4, and none another.
-    for (int expert = 0; expert < 6; expert++) {
-      model.layers.get(0).gate[expert][0] = expert == 2 || expert == 4 ? 100 : -100;
-    }
+    FakeModel model = FakeModel.selectingTwoAndFour();
     Calibration calibration = FakeModel.calibration(1, 3, 5);
     for (PruningMethod method : List.of(PruningMethod.frequency())) {
       assertThat(search(method, model, calibration, 4, 0).layers().get(0).retained())
@@ -125,16 +122,10 @@ class ScoreMethodsTest {
   void theLossOfAScoreMethodIsThatOfTheSameSubsetInTheSearch() {
     FakeModel model = FakeModel.random(2, 1, 6, 6, 2, true);
     Calibration calibration = FakeModel.calibration(2, 4, 8);
-    List<SubsetLoss> losses =
-        ExpertPruner.builder().build().search(model, calibration, 3).layers().get(0).losses();
+    List<SubsetLoss> losses = model.firstLayer(ExpertPruner.builder(), calibration, 3).losses();
     for (PruningMethod method : PruningMethod.all()) {
       PruningReport.Layer layer =
-          ExpertPruner.builder()
-              .optMethod(method)
-              .build()
-              .search(model, calibration, 3)
-              .layers()
-              .get(0);
+          model.firstLayer(ExpertPruner.builder().optMethod(method), calibration, 3);
       double expected =
           losses.stream()
               .filter(loss -> loss.dropped().equals(layer.dropped()))

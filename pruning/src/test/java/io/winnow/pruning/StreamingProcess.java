@@ -2,7 +2,6 @@ package io.winnow.pruning;
 
 import java.io.IOException;
 import java.nio.file.Path;
-import java.util.List;
 
 /** Streaming pruning in a process of its own, for tests that kill it. */
 final class StreamingProcess {
@@ -12,18 +11,7 @@ final class StreamingProcess {
   private StreamingProcess() {}
 
   static Process start(Path source, Path target) throws IOException {
-    List<String> command =
-        List.of(
-            ProcessHandle.current().info().command().orElseThrow(),
-            "-Xshare:auto",
-            "-XX:TieredStopAtLevel=1",
-            "-cp",
-            System.getProperty("java.class.path"),
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
-            StreamingProcess.class.getName(),
-            source.toString(),
-            target.toString());
-    return new ProcessBuilder(command).inheritIO().start();
+    return JavaProcess.start(StreamingProcess.class, false, source, target);
   }
 
   public static void main(String[] args) {

@@ -266,6 +266,22 @@ class StreamingResumeTest {
   }
 
   @Test
+  void theStateSaysItsKindAndOneOfVersion010WithoutItGoesOn() throws IOException {
+    assertThatThrownBy(() -> prune(inLayer2(failing()))).hasMessage("Failure in layer 2");
+    Path state = partial().resolve("state.json");
+    String text = Files.readString(state);
+    String kind = "  \"kind\": \"winnow-streaming-state\",\n";
+    assertThat(text).contains(kind);
+    Files.writeString(state, text.replace("winnow-streaming-state", "winnow-pruning-plan"));
+    assertThatThrownBy(() -> prune(reads::add))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContaining("state.json is a pruning plan (kind winnow-pruning-plan), not the")
+        .hasMessageContaining("remove the folder");
+    Files.writeString(state, text.replace(kind, ""));
+    assertGoesOnFromLayer2();
+  }
+
+  @Test
   void twoRunsForOneTargetAreRefused() throws IOException {
     Files.createDirectory(partial());
     try (FileChannel lock =

@@ -217,7 +217,10 @@ public final class BetaSkipPolicy implements SkipPolicy {
     try {
       if (!json.has("version") || json.get("version").getAsInt() != VERSION) {
         throw new InvalidInputException(
-            file + " is no skip policy of version " + VERSION + "; make one by calibration");
+            file
+                + " is no skip policy of version "
+                + VERSION
+                + "; make one with SkipPolicy.calibrate");
       }
       return of(
           Rule.valueOf(json.get("rule").getAsString().toUpperCase(Locale.ROOT)),
@@ -233,7 +236,8 @@ public final class BetaSkipPolicy implements SkipPolicy {
         | ClassCastException
         | UnsupportedOperationException e) {
       throw new InvalidInputException(
-          file + " is no skip policy: " + e.getMessage() + "; make one by calibration", e);
+          file + " is no skip policy: " + e.getMessage() + "; make one with SkipPolicy.calibrate",
+          e);
     }
   }
 

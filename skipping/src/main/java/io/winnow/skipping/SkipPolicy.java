@@ -74,10 +74,11 @@ public interface SkipPolicy {
   }
 
   /**
-   * Calibrates on a model with two experts per token: a token's second expert is skipped when its
-   * weight is less than beta times the first's, beta being the median of that ratio over the
-   * calibration tokens, layer by layer. With more experts per token, the policy of {@link
-   * #calibrate(Model, Calibration, double)} with a rate of one half.
+   * Chooses a policy by running a model on a calibration. With two experts per token, a token's
+   * second expert is skipped when its weight is less than beta times the first's, beta being the
+   * median of that ratio over the calibration's tokens, layer by layer. With more experts per
+   * token, it is the policy of {@link #calibrate(Model, Calibration, double)} with a rate of one
+   * half.
    *
    * @param model after pruning, if it is pruned
    * @throws InvalidInputException if the model selects one expert per token, or its weights cannot
@@ -88,9 +89,9 @@ public interface SkipPolicy {
   }
 
   /**
-   * Calibrates so that a share of the experts that could be skipped, k - 1 per token, is skipped on
-   * the calibration tokens, layer by layer. With two experts per token by the ratio rule, with more
-   * by the mass rule ({@link BetaSkipPolicy.Rule}).
+   * Chooses a policy by which a share of the experts that could be skipped, k - 1 per token, is
+   * skipped on the calibration's tokens, layer by layer. With two experts per token by the ratio
+   * rule, with more by the mass rule ({@link BetaSkipPolicy.Rule}).
    *
    * @param rate from 0 to 1
    */
@@ -98,15 +99,15 @@ public interface SkipPolicy {
     return calibrate(MoeModel.of(model), calibration, rate);
   }
 
-  /** Calibrates like {@link #calibrate(Model, Calibration, double)} a model of the host's own. */
+  /** Chooses like {@link #calibrate(Model, Calibration, double)} for a model of the host's own. */
   static BetaSkipPolicy calibrate(MoeModel model, Calibration calibration, double rate) {
-    return new SkipCalibration(model, calibration, rate).policy();
+    return new SkipThresholds(model, calibration, rate).policy();
   }
 
   /**
-   * Reads a calibrated policy from a JSON file.
+   * Reads a policy that {@link BetaSkipPolicy#write} wrote.
    *
-   * @throws InvalidInputException if the file holds none
+   * @throws InvalidInputException if the file holds none, such as one of another kind
    */
   static BetaSkipPolicy read(Path file) {
     return BetaSkipPolicy.read(file);

@@ -16,7 +16,9 @@ import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a model is calibrated on: equally long sequences of token ids, and where they came from.
+ * The text that a model is run on to see what its experts do with it: equally long sequences of
+ * token ids, and where they came from. What is seen then are statistics, what is chosen by them is
+ * a plan or a policy.
  *
  * <p>From text: the documents are tokenised one by one without special tokens, concatenated, and
  * cut into consecutive blocks of {@code length} tokens that do not overlap; the rest is dropped. Of
@@ -67,7 +69,7 @@ public final class Calibration {
   public record Share(String name, Calibration calibration, double weight) {}
 
   /**
-   * Returns a calibration on several sources, each with its share of the sequences, so that every
+   * Returns a calibration of several sources, each with its share of the sequences, so that every
    * method weighs them so: 0.7 and 0.3 of 100 sequences are the first 70 and the first 30. If a
    * source has fewer than its share, all are fewer.
    *
@@ -80,7 +82,7 @@ public final class Calibration {
   }
 
   /**
-   * Returns a calibration on a file's text, with seed 0.
+   * Returns a calibration of a file's text, with seed 0.
    *
    * @param tokenizer the model's tokenizer, which the caller closes
    * @param file the text, as in {@link Builder#setSource}
@@ -99,7 +101,7 @@ public final class Calibration {
   }
 
   /**
-   * Returns a calibration on a file's text, with seed 0, by a tokenizer that the host has already.
+   * Returns a calibration of a file's text, with seed 0, by a tokenizer that the host has already.
    *
    * @param tokenizer the model's tokenizer, which the caller closes; see {@link TextTokenizer#wrap}
    * @param file the text, as in {@link Builder#setSource}
@@ -114,7 +116,7 @@ public final class Calibration {
   }
 
   /**
-   * Returns a calibration on the given token ids, all of them, in their order.
+   * Returns a calibration of the given token ids, all of them, in their order.
    *
    * @param ids the token ids, {@code [sequences, length]}; copied
    * @return the calibration

@@ -4,8 +4,8 @@ import ai.djl.huggingface.tokenizers.Encoding;
 import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
 import ai.djl.huggingface.tokenizers.jni.LibUtils;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.internal.checkpoint.TokenizerFiles;
 import io.winnow.core.internal.environment.Telemetry;
+import io.winnow.core.internal.file.TokenizerFiles;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -22,7 +22,7 @@ import java.util.Arrays;
  * {@linkplain #wrap wrapped} remains its owner's to close.
  */
 public final class TextTokenizer implements AutoCloseable {
-  private static final String FILE = "tokenizer.json";
+  private static final String FILE = TokenizerFiles.NAME;
 
   /** Characters from which on a text may take much of Java's memory. */
   private static final int LONG_TEXT = 1 << 20;
@@ -101,9 +101,9 @@ public final class TextTokenizer implements AutoCloseable {
   }
 
   /**
-   * Returns a text's token ids without special tokens: what a text is calibrated on and measured
-   * by. A special token spelled out in the text ({@code </s>}) still becomes that token, as in
-   * Hugging Face Transformers.
+   * Returns a text's token ids without special tokens: what texts are run and measured by. A
+   * special token spelled out in the text ({@code </s>}) still becomes that token, as in Hugging
+   * Face Transformers.
    *
    * @param text the text; an empty one has no tokens
    * @return all its token ids, {@code [tokens]}

@@ -3,11 +3,11 @@ package io.winnow.core.evaluate;
 import ai.djl.Model;
 import ai.djl.util.Progress;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.LanguageModel;
 import io.winnow.core.MoeModel;
 import io.winnow.core.calibration.TextTokenizer;
 import io.winnow.core.generate.GenerationConfig;
 import io.winnow.core.generate.Generator;
-import io.winnow.core.internal.decoder.MoeDecoder;
 import io.winnow.core.internal.environment.SilentProgress;
 import io.winnow.core.internal.scoring.ContinuationScoring;
 import io.winnow.core.internal.scoring.ContinuationSums;
@@ -85,8 +85,8 @@ public final class Evaluator {
    */
   public static Evaluator of(Model model, TextTokenizer tokenizer) {
     OptionalLong prefix =
-        model.getBlock() instanceof MoeDecoder decoder
-            ? PrefixToken.of(decoder.sourceFolder(), tokenizer)
+        model.getBlock() instanceof LanguageModel languageModel
+            ? PrefixToken.of(languageModel.sourceFolder(), tokenizer)
             : OptionalLong.empty();
     int positions = MoeModel.of(model).maxPositions();
     return new Evaluator(model, tokenizer, prefix, DEFAULT_BATCH, positions, true);

@@ -8,7 +8,7 @@ import ai.djl.ndarray.NDList;
 import ai.djl.translate.NoBatchifyTranslator;
 import ai.djl.translate.TranslatorContext;
 import io.winnow.core.InvalidInputException;
-import io.winnow.core.internal.decoder.MoeDecoder;
+import io.winnow.core.LanguageModel;
 import java.util.Arrays;
 
 /**
@@ -43,25 +43,21 @@ public final class CausalLanguageModelPredictor extends Predictor<NDList, Causal
   private static final int MASK = 2;
   private static final int PAST = 3;
 
-  private final MoeDecoder decoder;
+  private final LanguageModel languageModel;
 
-  private CausalLanguageModelPredictor(Model model, MoeDecoder decoder) {
+  private CausalLanguageModelPredictor(Model model, LanguageModel languageModel) {
     super(model, new Outputs(), model.getNDManager().getDevice(), false);
-    this.decoder = decoder;
+    this.languageModel = languageModel;
   }
 
   /**
    * Creates a predictor, which the caller closes.
    *
-   * @param model a model loaded by {@code MoeModels}
+   * @param model a model loaded by {@code MoeModels}, or one whose block is a {@link LanguageModel}
    * @throws InvalidInputException if it is another model
    */
   public static CausalLanguageModelPredictor of(Model model) {
-    if (!(model.getBlock() instanceof MoeDecoder decoder)) {
-      throw new InvalidInputException(
-          "Model '" + model.getName() + "' was not loaded by MoeModels and cannot generate");
-    }
-    return new CausalLanguageModelPredictor(model, decoder);
+    return new CausalLanguageModelPredictor(model, LanguageModel.of(model));
   }
 
   @Override
@@ -78,7 +74,7 @@ public final class CausalLanguageModelPredictor extends Predictor<NDList, Causal
     // An array of another rank is refused with the rest of what is wrong with it.
     boolean counted = !past.isEmpty() && past.head().getShape().dimension() == 4;
     long pastLength = counted ? past.head().getShape().get(2) : 0;
-    return decoder.step(ids, past, padding(input, pastLength));
+    return languageModel.step(ids, past, padding(input, pastLength));
   }
 
   private static long[] padding(NDList input, long past) {

@@ -5,6 +5,7 @@ import io.winnow.core.InvalidInputException;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /**
  * How a {@link Generator} chooses tokens and when it stops. Immutable and thread-safe.
@@ -12,37 +13,28 @@ import java.util.Set;
  * <p>The names and meanings are those of Hugging Face Transformers, and so is the order: repetition
  * penalty, temperature, top-k, top-p, min-p, each on what the one before left; then a token is
  * drawn with the softmax of what remains. Of equal logits the lower token id comes first.
- *
- * @param maxTokens the greatest number of new tokens, at least 1
- * @param temperature what logits are divided by before drawing; 0 takes the best token (greedy)
- * @param topK how many of the likeliest tokens to draw from; 0 for all
- * @param topP draw from the fewest likeliest tokens whose probabilities reach this sum; 1 for all
- * @param minP leave out tokens whose probability is below this part of the likeliest's; 0 for none
- * @param repetitionPenalty what the logits of tokens in the prompt and in the new text are divided
- *     by if positive, and multiplied by if negative; 1 for nothing
- * @param seed of the draws; sequence {@code i} of a batch draws as a single one with {@code seed +
- *     i} does
- * @param endTokens the tokens that end a sequence; empty for those of the generator
- * @param stopStrings texts that end a sequence; they need a tokenizer
  */
-public record GenerationConfig(
-    int maxTokens,
-    double temperature,
-    int topK,
-    double topP,
-    double minP,
-    double repetitionPenalty,
-    long seed,
-    Optional<Set<Long>> endTokens,
-    List<String> stopStrings) {
+public final class GenerationConfig {
+  private final int maxTokens;
+  private final double temperature;
+  private final int topK;
+  private final double topP;
+  private final double minP;
+  private final double repetitionPenalty;
+  private final long seed;
+  private final Optional<Set<Long>> endTokens;
+  private final List<String> stopStrings;
 
-  /**
-   * Creates a configuration; {@link #builder} is easier to read.
-   *
-   * @throws InvalidInputException if a value is out of its range, or a rule for drawing is set
-   *     where nothing is drawn (temperature 0)
-   */
-  public GenerationConfig {
+  private GenerationConfig(Builder builder) {
+    maxTokens = builder.maxTokens;
+    temperature = builder.temperature;
+    topK = builder.topK;
+    topP = builder.topP;
+    minP = builder.minP;
+    repetitionPenalty = builder.repetitionPenalty;
+    seed = builder.seed;
+    endTokens = builder.endTokens;
+    stopStrings = builder.stopStrings;
     require(maxTokens >= 1, "The number of new tokens must be at least 1, is " + maxTokens);
     require(
         temperature >= 0 && Double.isFinite(temperature),
@@ -60,11 +52,66 @@ public record GenerationConfig(
             "Top-k (%d), top-p (%s) and min-p (%s) mean nothing at temperature 0, which always takes"
                 + " the best token; set a temperature above 0, or leave them out",
             topK, topP, minP));
-    endTokens = endTokens.map(ImmutableSet::copyOf);
-    stopStrings = List.copyOf(stopStrings);
     require(
         stopStrings.stream().noneMatch(String::isEmpty),
         "A stop string is empty, which would stop every text at once; leave it out");
+  }
+
+  /** Returns the greatest number of new tokens, at least 1. */
+  public int maxTokens() {
+    return maxTokens;
+  }
+
+  /** Returns what logits are divided by before drawing; 0 takes the best token (greedy). */
+  public double temperature() {
+    return temperature;
+  }
+
+  /** Returns how many of the likeliest tokens to draw from; 0 for all. */
+  public int topK() {
+    return topK;
+  }
+
+  /**
+   * Returns the sum that the probabilities of the tokens to draw from reach, which are as few of
+   * the likeliest as do; 1 for all.
+   */
+  public double topP() {
+    return topP;
+  }
+
+  /**
+   * Returns the part of the likeliest token's probability below which tokens are left out; 0 for
+   * none.
+   */
+  public double minP() {
+    return minP;
+  }
+
+  /**
+   * Returns what the logits of tokens in the prompt and in the new text are divided by if positive,
+   * and multiplied by if negative; 1 for nothing.
+   */
+  public double repetitionPenalty() {
+    return repetitionPenalty;
+  }
+
+  /**
+   * Returns the seed of the draws; sequence {@code i} of a batch draws as a single one with {@code
+   * seed + i} does.
+   */
+  public long seed() {
+    return seed;
+  }
+
+  /** Returns the tokens that end a sequence; empty for those of the generator. */
+  public Optional<Set<Long>> endTokens() {
+    return endTokens;
+  }
+
+  /** Returns texts that end a sequence; they need a tokenizer. */
+  public List<String> stopStrings() {
+    return stopStrings;
   }
 
   private static void require(boolean condition, String message) {
@@ -90,6 +137,43 @@ public record GenerationConfig(
    */
   public static Builder builder(int maxTokens) {
     return new Builder(maxTokens);
+  }
+
+  /** Returns a builder that begins with this configuration. */
+  public Builder toBuilder() {
+    Builder builder = new Builder(maxTokens);
+    builder.temperature = temperature;
+    builder.topK = topK;
+    builder.topP = topP;
+    builder.minP = minP;
+    builder.repetitionPenalty = repetitionPenalty;
+    builder.seed = seed;
+    builder.endTokens = endTokens;
+    builder.stopStrings = stopStrings;
+    return builder;
+  }
+
+  private List<Object> values() {
+    return List.of(
+        maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed, endTokens, stopStrings);
+  }
+
+  @Override
+  public boolean equals(@Nullable Object other) {
+    return other instanceof GenerationConfig that && values().equals(that.values());
+  }
+
+  @Override
+  public int hashCode() {
+    return values().hashCode();
+  }
+
+  @Override
+  public String toString() {
+    return String.format(
+        "GenerationConfig[maxTokens=%d, temperature=%s, topK=%d, topP=%s, minP=%s,"
+            + " repetitionPenalty=%s, seed=%d, endTokens=%s, stopStrings=%s]",
+        values().toArray());
   }
 
   /** Collects the options of a {@link GenerationConfig}. Not thread-safe. */
@@ -163,16 +247,7 @@ public record GenerationConfig(
      *     temperature 0
      */
     public GenerationConfig build() {
-      return new GenerationConfig(
-          maxTokens,
-          temperature,
-          topK,
-          topP,
-          minP,
-          repetitionPenalty,
-          seed,
-          endTokens,
-          stopStrings);
+      return new GenerationConfig(this);
     }
   }
 }

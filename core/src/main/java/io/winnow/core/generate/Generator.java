@@ -6,10 +6,10 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
 import com.google.common.collect.ImmutableSet;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.LanguageModel;
+import io.winnow.core.TokenCache;
 import io.winnow.core.calibration.TextTokenizer;
-import io.winnow.core.internal.decoder.MoeDecoder;
 import io.winnow.core.internal.environment.Interruption;
-import io.winnow.core.internal.kernel.KeyValueCache;
 import io.winnow.core.internal.scoring.SharedPrefix;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -28,14 +28,17 @@ public final class Generator {
   private static final TokenListener NOBODY = (sequence, token, text) -> true;
 
   private final Model model;
-  private final MoeDecoder decoder;
+  private final LanguageModel languageModel;
   private final ImmutableSet<Long> endTokens;
   private final @Nullable TextTokenizer tokenizer;
 
   private Generator(
-      Model model, MoeDecoder decoder, Set<Long> endTokens, @Nullable TextTokenizer tokenizer) {
+      Model model,
+      LanguageModel languageModel,
+      Set<Long> endTokens,
+      @Nullable TextTokenizer tokenizer) {
     this.model = model;
-    this.decoder = decoder;
+    this.languageModel = languageModel;
     this.endTokens = ImmutableSet.copyOf(endTokens);
     this.tokenizer = tokenizer;
   }
@@ -43,15 +46,12 @@ public final class Generator {
   /**
    * Creates a generator that stops at the end tokens of the checkpoint's configuration.
    *
-   * @param model a model loaded by {@code MoeModels}
+   * @param model a model loaded by {@code MoeModels}, or one whose block is a {@link LanguageModel}
    * @throws InvalidInputException if it is another model
    */
   public static Generator of(Model model) {
-    if (!(model.getBlock() instanceof MoeDecoder decoder)) {
-      throw new InvalidInputException(
-          "Model '" + model.getName() + "' was not loaded by MoeModels and cannot generate");
-    }
-    return new Generator(model, decoder, decoder.endTokens(), null);
+    LanguageModel languageModel = LanguageModel.of(model);
+    return new Generator(model, languageModel, languageModel.endTokens(), null);
   }
 
   /**
@@ -59,7 +59,7 @@ public final class Generator {
    * GenerationConfig} names others.
    */
   public Generator withEndTokens(Set<Long> newEndTokens) {
-    return new Generator(model, decoder, newEndTokens, tokenizer);
+    return new Generator(model, languageModel, newEndTokens, tokenizer);
   }
 
   /**
@@ -68,7 +68,7 @@ public final class Generator {
    * @param newTokenizer the model's tokenizer, which stays open as long as the generator is used
    */
   public Generator withTokenizer(TextTokenizer newTokenizer) {
-    return new Generator(model, decoder, endTokens, newTokenizer);
+    return new Generator(model, languageModel, endTokens, newTokenizer);
   }
 
   /**
@@ -168,7 +168,7 @@ public final class Generator {
           new Sequence(
               sequences.size(),
               prompt,
-              decoder.maxPositions(),
+              languageModel.maxPositions(),
               config,
               config.endTokens().orElse(endTokens),
               tokenizer,
@@ -192,19 +192,19 @@ public final class Generator {
       if (prompt.length == 0) {
         throw new InvalidInputException(name + " has no tokens; give it at least one");
       }
-      if (prompt.length > decoder.maxPositions()) {
+      if (prompt.length > languageModel.maxPositions()) {
         throw new InvalidInputException(
             String.format(
                 "%s has %d tokens, more than the model's %d positions; shorten it",
-                name, prompt.length, decoder.maxPositions()));
+                name, prompt.length, languageModel.maxPositions()));
       }
       for (int at = 0; at < prompt.length; at++) {
-        if (prompt[at] < 0 || prompt[at] >= decoder.vocabularySize()) {
+        if (prompt[at] < 0 || prompt[at] >= languageModel.vocabularySize()) {
           throw new InvalidInputException(
               String.format(
                   "%s has token id %d at position %d, outside the vocabulary of %d; was the text"
                       + " tokenised for another model?",
-                  name, prompt[at], at, decoder.vocabularySize()));
+                  name, prompt[at], at, languageModel.vocabularySize()));
         }
       }
     }
@@ -228,7 +228,7 @@ public final class Generator {
       padding[i] = width - (own.length - shared);
       System.arraycopy(own, shared, input, i * width + (int) padding[i], own.length - shared);
     }
-    try (KeyValueCache cache = cache(sequences.get(0).tokens(), shared, width, padding)) {
+    try (TokenCache cache = cache(sequences.get(0).tokens(), shared, width, padding)) {
       do {
         Interruption.check("The generation was interrupted");
         float[] logits = next(input, padding.length, cache);
@@ -243,25 +243,25 @@ public final class Generator {
           }
         }
         input = sequences.stream().mapToLong(Sequence::last).toArray();
-      } while (cache.length() < decoder.maxPositions()
+      } while (cache.length() < languageModel.maxPositions()
           && !sequences.stream().allMatch(Sequence::ended));
     }
   }
 
-  private KeyValueCache cache(long[] tokens, int shared, int width, long[] padding) {
+  private TokenCache cache(long[] tokens, int shared, int width, long[] padding) {
     if (shared == 0) {
-      return decoder.newCache(padding);
+      return languageModel.newCache(padding);
     }
-    try (KeyValueCache prefix = decoder.newCache(0)) {
+    try (TokenCache prefix = languageModel.newCache(0)) {
       next(Arrays.copyOf(tokens, shared), 1, prefix);
-      return decoder.expand(prefix, new int[padding.length], width, padding);
+      return languageModel.expand(prefix, new int[padding.length], width, padding);
     }
   }
 
-  private float[] next(long[] input, int sequences, KeyValueCache cache) {
+  private float[] next(long[] input, int sequences, TokenCache cache) {
     try (NDManager manager = model.getNDManager().newSubManager()) {
       NDArray ids = manager.create(input, new Shape(sequences, input.length / sequences));
-      return decoder.next(ids, cache).toFloatArray();
+      return languageModel.next(ids, cache).toFloatArray();
     }
   }
 }

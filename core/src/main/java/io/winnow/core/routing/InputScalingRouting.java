@@ -66,7 +66,7 @@ public final class InputScalingRouting implements Routing {
     RoutingDecision selected = selection.route(logits, numExperts);
     float[] weights = new float[selected.tokens() * topK()];
     Arrays.fill(weights, 1);
-    return RoutingDecision.owning(topK(), selected.experts(), weights);
+    return RoutingDecision.of(topK(), selected.experts(), weights);
   }
 
   /** Returns the sigmoids, which multiply the experts' inputs. */

@@ -6,7 +6,7 @@ import io.winnow.core.RoutingDecision;
 import io.winnow.core.Weighting;
 import io.winnow.core.Weighting.Divisor;
 import io.winnow.core.Weighting.Mass;
-import java.util.Arrays;
+import io.winnow.core.internal.routing.RetainedExperts;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
@@ -61,7 +61,7 @@ public final class ScoredRouting implements Routing {
 
   @Override
   public int groups() {
-    return form.groups;
+    return form.groups.count();
   }
 
   @Override
@@ -71,25 +71,7 @@ public final class ScoredRouting implements Routing {
 
   @Override
   public Routing retain(int... retained) {
-    int groupSize = experts / form.groups;
-    int[] counts = new int[form.groups];
-    for (int expert : retained) {
-      if (expert < 0 || expert >= experts) {
-        throw new InvalidInputException(
-            "Expert "
-                + expert
-                + " cannot be retained: there are the experts 0 to "
-                + (experts - 1));
-      }
-      counts[expert / groupSize]++;
-    }
-    if (Arrays.stream(counts).distinct().count() > 1) {
-      throw new InvalidInputException(
-          String.format(
-              "The experts are routed in %d groups of %d, which must stay equally large, but would"
-                  + " retain %s; retain a multiple of %d, the same number in each group",
-              form.groups, groupSize, Arrays.toString(counts), form.groups));
-    }
+    form.groups.checkRetained(experts, retained);
     float[] kept = null;
     if (bias != null) {
       kept = new float[retained.length];
@@ -108,14 +90,7 @@ public final class ScoredRouting implements Routing {
 
   @Override
   public RoutingDecision routeAmong(float[] logits, int numExperts, int... retained) {
-    if (retained.length < form.topK) {
-      throw new InvalidInputException(
-          retained.length
-              + " experts cannot serve tokens that select "
-              + form.topK
-              + " each; retain at least "
-              + form.topK);
-    }
+    RetainedExperts.checkCount(retained.length, form.topK);
     boolean[] present = new boolean[experts];
     for (int expert : retained) {
       present[expert] = true;
@@ -137,11 +112,11 @@ public final class ScoredRouting implements Routing {
           corrected[expert] = Double.NEGATIVE_INFINITY;
         }
       }
-      maskGroups(corrected);
+      form.groups.mask(corrected);
       int out = token * form.topK;
       double sum = 0;
       for (int rank = 0; rank < form.topK; rank++) {
-        int best = greatest(corrected, 0, experts);
+        int best = ExpertGroups.greatest(corrected, 0, experts);
         if (corrected[best] == Double.NEGATIVE_INFINITY) {
           selected[out + rank] = RoutingDecision.NONE;
           continue;
@@ -158,49 +133,7 @@ public final class ScoredRouting implements Routing {
         }
       }
     }
-    return RoutingDecision.owning(form.topK, selected, weights);
-  }
-
-  /** Takes the experts of the groups that a token does not use out of the selection. */
-  private void maskGroups(double[] corrected) {
-    if (form.selectedGroups == form.groups) {
-      return;
-    }
-    int size = experts / form.groups;
-    double[] ofGroups = new double[form.groups];
-    for (int group = 0; group < form.groups; group++) {
-      int first = greatest(corrected, group * size, (group + 1) * size);
-      ofGroups[group] = corrected[first];
-      if (form.groupScore == GroupScore.TWO_GREATEST) {
-        double second = Double.NEGATIVE_INFINITY;
-        for (int expert = group * size; expert < (group + 1) * size; expert++) {
-          second = expert == first ? second : Math.max(second, corrected[expert]);
-        }
-        ofGroups[group] += second;
-      }
-    }
-    boolean[] used = new boolean[form.groups];
-    for (int i = 0; i < form.selectedGroups; i++) {
-      int best = greatest(ofGroups, 0, form.groups);
-      used[best] = true;
-      ofGroups[best] = Double.NEGATIVE_INFINITY;
-    }
-    for (int expert = 0; expert < experts; expert++) {
-      if (!used[expert / size]) {
-        corrected[expert] = Double.NEGATIVE_INFINITY;
-      }
-    }
-  }
-
-  /** Returns the first place of the greatest value. */
-  private static int greatest(double[] values, int from, int to) {
-    int best = from;
-    for (int i = from + 1; i < to; i++) {
-      if (values[i] > values[best]) {
-        best = i;
-      }
-    }
-    return best;
+    return RoutingDecision.of(form.topK, selected, weights);
   }
 
   private void score(float[] logits, int row, boolean @Nullable [] present, double[] scores) {
@@ -251,7 +184,7 @@ public final class ScoredRouting implements Routing {
    */
   @Override
   public Optional<Weighting> weighting() {
-    if (form.selectedGroups < form.groups) {
+    if (form.groups.selected() < form.groups.count()) {
       return Optional.empty();
     }
     if (form.score == Score.SIGMOID) {
@@ -305,7 +238,7 @@ public final class ScoredRouting implements Routing {
     String name = form.score == Score.SIGMOID ? "sigmoid" : "softmax";
     return name
         + (bias == null ? "" : " with correction")
-        + (form.groups > 1 ? ", " + form.selectedGroups + " of " + form.groups + " groups" : "")
+        + form.groups
         + ", top-"
         + form.topK
         + (form.normalized ? ", renormalised" : "")
@@ -318,9 +251,7 @@ public final class ScoredRouting implements Routing {
     private final int experts;
     private final int topK;
     private float @Nullable [] bias;
-    private int groups = 1;
-    private int selectedGroups = 1;
-    private GroupScore groupScore = GroupScore.GREATEST;
+    private ExpertGroups groups = ExpertGroups.NONE;
     private boolean normalized;
     private double addend;
     private double least;
@@ -345,9 +276,7 @@ public final class ScoredRouting implements Routing {
      * @param selected how many of them a token uses
      */
     public Builder optGroups(int newGroups, int selected, GroupScore newScore) {
-      groups = newGroups;
-      selectedGroups = selected;
-      groupScore = newScore;
+      groups = new ExpertGroups(newGroups, selected, newScore);
       return this;
     }
 
@@ -372,18 +301,7 @@ public final class ScoredRouting implements Routing {
                 "%d experts cannot serve tokens that select %d each; it takes at least %d",
                 count, topK, Math.max(1, topK)));
       }
-      int size = groups < 1 ? 0 : count / groups;
-      boolean fits = groups >= 1 && count % groups == 0;
-      boolean enough = selectedGroups >= 1 && selectedGroups <= groups;
-      int least = groupScore == GroupScore.TWO_GREATEST && groups > 1 ? 2 : 1;
-      if (!fits || !enough || size < least || size * (long) selectedGroups < topK) {
-        throw new InvalidInputException(
-            String.format(
-                "%d experts in %d groups, of which a token uses %d, do not serve tokens that select"
-                    + " %d: groups must be equally large, of at least %d experts, and those used"
-                    + " must have enough",
-                count, groups, selectedGroups, topK, least));
-      }
+      groups.check(count, topK);
     }
 
     /**
@@ -400,8 +318,6 @@ public final class ScoredRouting implements Routing {
       }
       Builder copy = new Builder(score, experts, topK);
       copy.groups = groups;
-      copy.selectedGroups = selectedGroups;
-      copy.groupScore = groupScore;
       copy.normalized = normalized;
       copy.addend = addend;
       copy.least = least;

@@ -8,6 +8,7 @@ import io.winnow.core.RoutingDecision;
 import io.winnow.core.Weighting;
 import io.winnow.core.Weighting.Divisor;
 import io.winnow.core.Weighting.Mass;
+import io.winnow.core.internal.routing.RetainedExperts;
 import java.util.Optional;
 
 /**
@@ -60,14 +61,7 @@ public final class SoftmaxRouting implements Routing {
 
   @Override
   public Routing retain(int... retained) {
-    if (retained.length < topK) {
-      throw new InvalidInputException(
-          retained.length
-              + " experts cannot serve tokens that select "
-              + topK
-              + " each; retain at least "
-              + topK);
-    }
+    RetainedExperts.checkCount(retained.length, topK);
     return this;
   }
 
@@ -122,7 +116,7 @@ public final class SoftmaxRouting implements Routing {
         weights[out + rank] = (float) (exponentials[rank] / sum);
       }
     }
-    return RoutingDecision.owning(topK, experts, weights);
+    return RoutingDecision.of(topK, experts, weights);
   }
 
   /** Keeps the topK best in order by insertion; strict comparison puts the lower index first. */

@@ -3,6 +3,7 @@ package io.winnow.core.routing;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
+import io.winnow.core.internal.routing.RetainedExperts;
 
 /**
  * SparseMixer at inference (Phi-3.5-MoE; arXiv 2409.12136): two winners one after the other. A
@@ -47,12 +48,7 @@ public final class SparseMixerRouting implements Routing {
 
   @Override
   public Routing retain(int... retained) {
-    if (retained.length < TOP_K) {
-      throw new InvalidInputException(
-          retained.length
-              + " experts cannot serve tokens that select 2 each; retain at least "
-              + TOP_K);
-    }
+    RetainedExperts.checkCount(retained.length, TOP_K);
     return this;
   }
 
@@ -75,7 +71,7 @@ public final class SparseMixerRouting implements Routing {
         first = winner;
       }
     }
-    return RoutingDecision.owning(TOP_K, experts, weights);
+    return RoutingDecision.of(TOP_K, experts, weights);
   }
 
   private static int winner(float[] logits, int row, int numExperts, int excluded) {

@@ -2,7 +2,6 @@ package io.winnow.core.train;
 
 import ai.djl.Model;
 import ai.djl.TrainingDivergedException;
-import ai.djl.ndarray.types.DataType;
 import ai.djl.util.Progress;
 import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
@@ -10,6 +9,7 @@ import io.winnow.core.MoeModel;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.internal.decoder.MoeDecoder;
 import io.winnow.core.internal.decoder.SparseMoe;
+import io.winnow.core.internal.environment.SilentProgress;
 import io.winnow.core.model.MoeModels;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
@@ -120,20 +120,23 @@ public final class FineTuning {
     }
   }
 
-  /**
-   * What a training came to.
-   *
-   * @param step the step after which the weights were best, which the model has now; 0 for the
-   *     start
-   * @param steps how many steps were taken, those before an interruption included
-   * @param validationLoss the best weights' negative log-likelihood of the validation text, in nats
-   *     per predicted token
-   * @param history every measurement, in order
-   */
-  public record Result(int step, int steps, double validationLoss, List<Measurement> history) {
-    /** Creates a result, copying what it is given. */
-    public Result {
-      history = List.copyOf(history);
+  /** What a training came to: the model has the best weights now. Immutable. */
+  public static final class Result extends TrainingResult<Measurement> {
+    private final int steps;
+
+    Result(int step, int steps, double validationLoss, List<Measurement> history) {
+      super(step, validationLoss, history);
+      this.steps = steps;
+    }
+
+    /** Returns how many steps were taken, those before an interruption included. */
+    public int steps() {
+      return steps;
+    }
+
+    @Override
+    Object more() {
+      return steps;
     }
   }
 
@@ -180,13 +183,10 @@ public final class FineTuning {
 
   private Result start(
       Model model, @Nullable Model teacher, TokenSequences training, TokenSequences validation) {
-    if (!(MoeModel.of(model) instanceof MoeDecoder decoder)) {
-      throw new InvalidInputException(
-          "Model '" + model.getName() + "' was not loaded by MoeModels; no other can be trained");
-    }
+    MoeDecoder decoder = TrainingInput.decoder(model);
     check(decoder);
-    checkText("training", training, decoder);
-    checkText("validation", validation, decoder);
+    TrainingInput.checkText("training", training, decoder);
+    TrainingInput.checkText("validation", validation, decoder);
     if (teacher != null) {
       checkTeacher(decoder, MoeModel.of(teacher), training);
     }
@@ -202,7 +202,7 @@ public final class FineTuning {
         checkpoints == null ? null : TrainingCheckpoints.open(checkpoints, identity);
     try (FineTuningRun run =
         new FineTuningRun(model, decoder, teacher, options, training, validation, folder)) {
-      return run.run(timeLimit, progress);
+      return run.run(timeLimit, SilentProgress.unless(progress));
     }
   }
 
@@ -211,12 +211,7 @@ public final class FineTuning {
   }
 
   private static void check(MoeDecoder decoder) {
-    if (decoder.runtime().type() != DataType.FLOAT32) {
-      throw new InvalidInputException(
-          "Models are trained in float32, and this one is in "
-              + decoder.runtime().type()
-              + "; load it with optDataType(FLOAT32)");
-    }
+    TrainingInput.checkType(decoder, "Models");
     decoder.runtime().checkTrainable();
     for (SparseMoe layer : decoder.sparseLayers()) {
       if (layer.applied() != null) {
@@ -248,55 +243,27 @@ public final class FineTuning {
     }
   }
 
-  static void checkText(String name, TokenSequences text, MoeDecoder decoder) {
-    if (text.length() < 2) {
-      throw new InvalidInputException(
-          "A sequence of " + text.length() + " token predicts nothing; use at least 2 for " + name);
-    }
-    if (text.length() > decoder.maxPositions() || text.maxId() >= decoder.vocabularySize()) {
-      throw new InvalidInputException(
-          String.format(
-              "The %s text has sequences of %d tokens with ids up to %d; the model takes %d tokens of"
-                  + " a vocabulary of %d",
-              name, text.length(), text.maxId(), decoder.maxPositions(), decoder.vocabularySize()));
-    }
-  }
-
-  static void throwIfInterrupted() {
-    if (Thread.currentThread().isInterrupted()) {
-      throw new CancellationException("The training was interrupted");
-    }
-  }
-
-  /** Options of a training. Not thread-safe. */
-  public static final class Builder {
-    private int steps = 160;
-    private int batch = 16;
+  /**
+   * Options of a training; by default 160 steps of 16 sequences, measured after every 20. A
+   * checkpoint is written with every measurement, and after a time limit the same training goes on
+   * from there. Not thread-safe.
+   */
+  public static final class Builder extends TrainingBuilder<Builder> {
     private int accumulation = 1;
     private double learningRate = 5e-4;
     private @Nullable Integer warmUp;
     private double clip = 1;
     private double weightDecay = 0.01;
     private Trained trained = Trained.ALL;
-    private double distillation = 0.9;
     private double temperature = 1;
-    private int validationInterval = 20;
-    private long seed;
-    private @Nullable Duration timeLimit;
     private @Nullable Path checkpoints;
-    private @Nullable Progress progress;
 
-    private Builder() {}
-
-    /** Sets the number of steps, 160 by default. */
-    public Builder optSteps(int newSteps) {
-      steps = atLeast("number of steps", newSteps, 1);
-      return this;
+    private Builder() {
+      super(160, 16, 20);
     }
 
-    /** Sets how many sequences run at a time, 16 by default. */
-    public Builder optBatchSize(int sequences) {
-      batch = atLeast("batch size", sequences, 1);
+    @Override
+    Builder self() {
       return this;
     }
 
@@ -308,11 +275,7 @@ public final class FineTuning {
 
     /** Sets the highest learning rate, 0.0005 by default. */
     public Builder optLearningRate(double rate) {
-      if (!(rate > 0 && rate < Double.POSITIVE_INFINITY)) {
-        throw new InvalidInputException(
-            "The learning rate is " + rate + "; it must be finite, and greater than 0");
-      }
-      learningRate = rate;
+      learningRate = positive("learning rate", rate);
       return this;
     }
 
@@ -354,40 +317,8 @@ public final class FineTuning {
      * @param newTemperature what the logits of both are divided by, 1 by default
      */
     public Builder optDistillation(double share, double newTemperature) {
-      if (!(share >= 0 && share <= 1)) {
-        throw new InvalidInputException(
-            "The share of distillation is " + share + "; it must be from 0 to 1");
-      }
-      if (!(newTemperature > 0 && newTemperature < Double.POSITIVE_INFINITY)) {
-        throw new InvalidInputException(
-            "The temperature is " + newTemperature + "; it must be finite, and greater than 0");
-      }
-      distillation = share;
-      temperature = newTemperature;
-      return this;
-    }
-
-    /**
-     * Sets after how many steps the validation text is measured again and a checkpoint written, 20
-     * by default.
-     */
-    public Builder optValidationInterval(int newInterval) {
-      validationInterval = atLeast("validation interval", newInterval, 1);
-      return this;
-    }
-
-    /** Sets the seed of the order of the training text, 0 by default. */
-    public Builder optSeed(long newSeed) {
-      seed = newSeed;
-      return this;
-    }
-
-    /**
-     * Sets after what time no further step is begun, counted from the first one. The same training
-     * with the same checkpoints goes on from there.
-     */
-    public Builder optTimeLimit(Duration newLimit) {
-      timeLimit = newLimit;
+      distillation(share);
+      temperature = positive("temperature", newTemperature);
       return this;
     }
 
@@ -402,12 +333,6 @@ public final class FineTuning {
       return this;
     }
 
-    /** Sets a listener that is told of every step. */
-    public Builder optProgress(Progress newProgress) {
-      progress = newProgress;
-      return this;
-    }
-
     /**
      * Returns the training.
      *
@@ -415,21 +340,6 @@ public final class FineTuning {
      */
     public FineTuning build() {
       return new FineTuning(this);
-    }
-
-    private static int atLeast(String name, int value, int least) {
-      if (value < least) {
-        throw new InvalidInputException("The " + name + " is " + value + "; use at least " + least);
-      }
-      return value;
-    }
-
-    private static double notNegative(String name, double value) {
-      if (!(value >= 0 && value < Double.POSITIVE_INFINITY)) {
-        throw new InvalidInputException(
-            "The " + name + " is " + value + "; it must be finite, and at least 0");
-      }
-      return value;
     }
   }
 }

@@ -109,7 +109,7 @@ final class FineTuningRun implements AutoCloseable {
         .build();
   }
 
-  FineTuning.Result run(@Nullable Duration timeLimit, @Nullable Progress progress) {
+  FineTuning.Result run(@Nullable Duration timeLimit, Progress progress) {
     forgetGradients();
     keepBest();
     SafetensorsFile state = checkpoints == null ? null : checkpoints.latest();
@@ -120,10 +120,8 @@ final class FineTuningRun implements AutoCloseable {
       restore(state);
     }
     long began = System.nanoTime();
-    if (progress != null) {
-      progress.reset("Fine-tuning", options.steps());
-      progress.start(reached.step());
-    }
+    progress.reset("Fine-tuning", options.steps());
+    progress.start(reached.step());
     while (reached.step() < options.steps()
         && (timeLimit == null || System.nanoTime() - began < timeLimit.toNanos())) {
       reached = reached.withStep(step(reached.step() + 1));
@@ -131,9 +129,7 @@ final class FineTuningRun implements AutoCloseable {
         measure();
         save();
       }
-      if (progress != null) {
-        progress.update(reached.step(), describe());
-      }
+      progress.update(reached.step(), describe());
     }
     if (reached.summed() > 0) {
       // Before the measurement, so that what goes on equals what was never stopped.
@@ -141,9 +137,7 @@ final class FineTuningRun implements AutoCloseable {
       measure();
     }
     parameters.forEach((name, parameter) -> copy(best(name), parameter.getArray()));
-    if (progress != null) {
-      progress.end();
-    }
+    progress.end();
     return new FineTuning.Result(
         reached.bestStep(), reached.step(), reached.bestLoss(), reached.history());
   }
@@ -185,10 +179,10 @@ final class FineTuningRun implements AutoCloseable {
   private void measure() {
     double sum = 0;
     for (int from = 0; from < validation.count(); from += options.batch()) {
-      FineTuning.throwIfInterrupted();
+      TrainingInput.checkInterrupt();
       int to = Math.min(validation.count(), from + options.batch());
       try (NDManager scratch = manager.newSubManager()) {
-        NDArray ids = ids(scratch, validation.slice(from, to));
+        NDArray ids = TrainingInput.ids(scratch, validation.slice(from, to));
         NDArray ofPart =
             loss.evaluate(
                 new NDList(ids),
@@ -205,16 +199,11 @@ final class FineTuningRun implements AutoCloseable {
     }
   }
 
-  private static NDArray ids(NDManager scratch, TokenSequences sequences) {
-    return scratch.create(
-        sequences.flatten(0, sequences.count()), new Shape(sequences.count(), sequences.length()));
-  }
-
   /** Takes a step and returns its loss. */
   private double step(int step) {
     double sum = 0;
     for (int i = 0; i < options.accumulation(); i++) {
-      FineTuning.throwIfInterrupted();
+      TrainingInput.checkInterrupt();
       sum += backward(order.next(options.batch()));
     }
     double mean = sum / options.accumulation();
@@ -240,7 +229,7 @@ final class FineTuningRun implements AutoCloseable {
   /** Adds to the gradients and returns the loss. */
   private double backward(TokenSequences sequences) {
     try (NDManager scratch = manager.newSubManager()) {
-      NDArray ids = ids(scratch, sequences);
+      NDArray ids = TrainingInput.ids(scratch, sequences);
       NDList labels = new NDList(ids);
       if (teacher != null && loss.needsTeacher()) {
         // Outside of the collector, so that no graph is kept of it.

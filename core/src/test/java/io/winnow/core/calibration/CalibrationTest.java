@@ -1,17 +1,12 @@
 package io.winnow.core.calibration;
 
+import static io.winnow.core.Refusal.assertInvalid;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatCode;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
-import io.winnow.core.InvalidInputException;
 import io.winnow.core.TokenSequences;
 import java.io.IOException;
-import java.io.RandomAccessFile;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -20,8 +15,6 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.IntStream;
-import org.assertj.core.api.AbstractThrowableAssert;
-import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -32,10 +25,6 @@ class CalibrationTest {
   private static final Path TEXTS = Path.of("..", "examples", "demo", "text");
   private static final Path PROSE = TEXTS.resolve("prose.calib.txt");
   private static final int PROSE_BLOCKS_OF_256 = 45379 / 256;
-
-  private static final long[][] ROWS = {
-    {10, 11, 12}, {20, 21, 22}, {30, 31, 32}, {40, 41, 42}, {50, 51, 52}
-  };
 
   private static TextTokenizer tokenizer;
   private static long[] prose;
@@ -168,14 +157,6 @@ class CalibrationTest {
   }
 
   @Test
-  void aByteOrderMarkIsNotText() throws IOException {
-    Path marked = write("marked.txt", "\uFEFFa loop");
-
-    assertThat(ofFile(marked).optLength(1).build().sequences().flatten(0, 1))
-        .containsExactly(tokenizer.encode("a loop")[0]);
-  }
-
-  @Test
   void textShorterThanASequenceIsRejectedWithBothNumbersAndTheCure() {
     int tokens = tokenizer.encode("a short text").length;
 
@@ -214,119 +195,6 @@ class CalibrationTest {
         .hasMessageContaining("tensor input_ids");
   }
 
-  @Test
-  void textThatIsNotUtf8IsRejectedWithTheCure() throws IOException {
-    Path text = folder.resolve("latin1.txt");
-    Path lines = folder.resolve("latin1.jsonl");
-    Files.write(text, "abc Grüße".getBytes(StandardCharsets.ISO_8859_1));
-    Files.write(
-        lines, "{\"text\": \"a\"}\n{\"text\": \"ü\"}\n".getBytes(StandardCharsets.ISO_8859_1));
-
-    assertInvalid(() -> ofFile(text).build())
-        .hasMessageContaining("not UTF-8")
-        .hasMessageContaining("byte 0xfc at offset 6")
-        .hasMessageContaining("iconv");
-    assertInvalid(() -> ofFile(lines).build()).hasMessageContaining("byte 0xfc in line 2");
-  }
-
-  @Test
-  void aFileThatIsNotThereOrIsAFolderIsRejected() throws IOException {
-    Path missing = folder.resolve("missing.txt");
-
-    assertInvalid(() -> ofFile(missing).build()).hasMessageContaining("No such file: " + missing);
-    assertInvalid(() -> ofFile(folder).build()).hasMessageContaining("Not a file: " + folder);
-    assertInvalid(() -> ofFile(folder.resolve("missing.jsonl")).build())
-        .hasMessageContaining("No such file");
-    assertInvalid(() -> ofFile(folder.resolve("missing.safetensors")).build())
-        .hasMessageContaining("No such file");
-  }
-
-  @Test
-  void aTextFileTooLargeToReadWholeIsRejected() throws IOException {
-    Path large = folder.resolve("large.txt");
-    try (var file = new RandomAccessFile(large.toFile(), "rw")) {
-      file.setLength((64L << 20) + 1); // sparse
-    }
-
-    assertInvalid(() -> ofFile(large).build())
-        .hasMessageContaining("67108865 bytes")
-        .hasMessageContaining("Give a part of it");
-  }
-
-  // JSON lines
-
-  @Test
-  void jsonLinesAreDocumentsAndBlankLinesAreSkipped() throws IOException {
-    Path file =
-        write(
-            "documents.jsonl",
-            "{\"id\": 1, \"text\": \"A first one.\"}\r\n\n  \n{\"text\": \"Gr\\u00fc\\u00dfe\"}");
-
-    Calibration calibration = ofFile(file).optLength(5).build();
-
-    assertThat(calibration.digest())
-        .isEqualTo(
-            Calibration.builder()
-                .setDocuments(List.of("A first one.", "Grüße"))
-                .optTokenizer(tokenizer)
-                .optLength(5)
-                .build()
-                .digest());
-  }
-
-  @Test
-  void theTextMayBeInAnotherField() throws IOException {
-    Path file = write("content.JSONL", "{\"content\": \"A first one.\", \"text\": 1}\n");
-
-    assertThat(ofFile(file).optTextField("content").optLength(2).build().sequences().sequence(0))
-        .isEqualTo(Arrays.copyOf(tokenizer.encode("A first one."), 2));
-  }
-
-  @Test
-  void aLineThatIsNotJsonIsRejectedWithItsNumber() throws IOException {
-    for (String bad : List.of("{\"text\": \"b\"", "{\"text\": \"b\"} x", "{text: 'b'}", "text")) {
-      Path file = write("bad.jsonl", "{\"text\": \"a\"}\n\n" + bad + "\n");
-
-      assertInvalid(() -> ofFile(file).build())
-          .as(bad)
-          .hasMessageContaining("Line 3 of " + file)
-          .hasMessageContaining("not valid JSON");
-    }
-  }
-
-  @Test
-  void aLineThatIsNotAnObjectIsRejected() throws IOException {
-    Path array = write("array.jsonl", "[\"a\"]\n");
-    Path string = write("string.jsonl", "\"a\"\n");
-
-    assertInvalid(() -> ofFile(array).build())
-        .hasMessageContaining("Line 1")
-        .hasMessageContaining("not a JSON object but an array");
-    assertInvalid(() -> ofFile(string).build()).hasMessageContaining("but a string");
-  }
-
-  @Test
-  void aMissingFieldIsRejectedNamingTheFieldsThatAreThere() throws IOException {
-    Path file = write("other.jsonl", "{\"text\": \"a\"}\n{\"content\": \"b\", \"id\": 3}\n");
-
-    assertInvalid(() -> ofFile(file).build())
-        .hasMessageContaining("Line 2 of " + file)
-        .hasMessageContaining("no field \"text\"")
-        .hasMessageContaining("[content, id]")
-        .hasMessageContaining("--text-field");
-  }
-
-  @Test
-  void aFieldThatIsNotAStringIsRejected() throws IOException {
-    for (String value : List.of("null", "17", "[\"a\"]", "{\"a\": 1}")) {
-      Path file = write("number.jsonl", "{\"text\": " + value + "}\n");
-
-      assertInvalid(() -> ofFile(file).build())
-          .hasMessageContaining("Field \"text\" in line 1 of " + file)
-          .hasMessageContaining("not a string but");
-    }
-  }
-
   // Token ids
 
   @Test
@@ -343,91 +211,6 @@ class CalibrationTest {
   @Test
   void givenTokensMustBeSequences() {
     assertInvalid(() -> Calibration.ofTokens(new long[0][])).hasMessageContaining("no sequences");
-  }
-
-  @Test
-  void rowsOfTokenIdsAreUsedInFileOrderWhereAllAreWanted() throws IOException {
-    Calibration calibration = ofRows(ROWS, ofTokenIds().optSequences(5));
-
-    assertThat(calibration.sequences()).isEqualTo(TokenSequences.of(ROWS));
-    assertThat(calibration.description()).isEqualTo("5 sequences of 3 tokens: all there are");
-  }
-
-  @Test
-  void rowsOfTokenIdsAreAllUsedWhereMoreAreWanted() throws IOException {
-    Calibration calibration = ofRows(ROWS, ofTokenIds());
-
-    assertThat(calibration.sequences()).isEqualTo(TokenSequences.of(ROWS));
-    assertThat(calibration.description())
-        .isEqualTo("5 sequences of 3 tokens: all there are, 128 were wanted");
-  }
-
-  @Test
-  void rowsOfTokenIdsAreSampledWhereFewerAreWanted() throws IOException {
-    List<Integer> numbers = new ArrayList<>(List.of(0, 1, 2, 3, 4));
-    Collections.shuffle(numbers, new Random(3));
-    long[][] chosen = numbers.stream().limit(2).sorted().map(i -> ROWS[i]).toArray(long[][]::new);
-
-    Calibration calibration = ofRows(ROWS, ofTokenIds().optSequences(2).optSeed(3));
-
-    assertThat(calibration.sequences()).isEqualTo(TokenSequences.of(chosen));
-    assertThat(calibration.description())
-        .isEqualTo("2 of 5 sequences of 3 tokens, sampled with seed 3");
-  }
-
-  @Test
-  void rowsOfTokenIdsAreCutToAShorterLength() throws IOException {
-    Calibration calibration = ofRows(ROWS, ofTokenIds().optSequences(5).optLength(2));
-
-    assertThat(calibration.sequences().flatten(0, 2)).containsExactly(10, 11, 20, 21);
-    assertThat(calibration.description())
-        .isEqualTo("5 sequences of 2 tokens, the first of 3 in each: all there are");
-  }
-
-  @Test
-  void rowsOfTokenIdsShorterThanTheLengthAreRejected() {
-    assertInvalid(() -> ofRows(ROWS, ofTokenIds().optLength(4)))
-        .hasMessageContaining("ids.safetensors")
-        .hasMessageContaining("sequences of 3 tokens")
-        .hasMessageContaining("length of 4")
-        .hasMessageContaining("at most 3");
-  }
-
-  @Test
-  void rowsOfTokenIdsLongerThanThePositionsAreRejectedUnlessCut() throws IOException {
-    assertInvalid(() -> ofRows(ROWS, ofTokenIds().optMaxPositions(2)))
-        .hasMessageContaining("3 tokens are longer than the model's 2 positions");
-    assertThat(ofRows(ROWS, ofTokenIds().optMaxPositions(2).optLength(2)).sequences().length())
-        .isEqualTo(2);
-  }
-
-  @Test
-  void negativeRowsOfTokenIdsAreRejected() {
-    assertInvalid(() -> ofRows(new long[][] {{1, -1}}, ofTokenIds()))
-        .hasMessageContaining("Token id -1");
-  }
-
-  @Test
-  void tokenIdsMayBeInAnotherTensor() throws IOException {
-    writeTokenIds("calib", ROWS, 5, 3);
-
-    assertThat(ofTokenIds().optTensor("calib").build().sequences())
-        .isEqualTo(TokenSequences.of(ROWS));
-    assertInvalid(() -> ofTokenIds().build())
-        .hasMessageContaining("ids.safetensors has no tensor \"input_ids\"")
-        .hasMessageContaining("[calib]")
-        .hasMessageContaining("optTensor");
-  }
-
-  @Test
-  void aTensorThatIsNotSequencesIsRejectedWithItsShape() throws IOException {
-    writeTokenIds("input_ids", ROWS, 15);
-    assertInvalid(() -> ofTokenIds().build())
-        .hasMessageContaining("shape [15]")
-        .hasMessageContaining("[sequences, length]");
-
-    writeTokenIds("input_ids", new long[0][], 0, 3);
-    assertInvalid(() -> ofTokenIds().build()).hasMessageContaining("shape [0, 3]");
   }
 
   @Test
@@ -515,27 +298,6 @@ class CalibrationTest {
         .hasMessageContaining("setText and setDocuments");
   }
 
-  private Calibration.Builder ofTokenIds() {
-    return Calibration.builder().setSource(folder.resolve("ids.safetensors"));
-  }
-
-  private Calibration ofRows(long[][] rows, Calibration.Builder builder) throws IOException {
-    writeTokenIds("input_ids", rows, rows.length, rows[0].length);
-    return builder.build();
-  }
-
-  private void writeTokenIds(String tensor, long[][] rows, long... shape) throws IOException {
-    long[] ids = Arrays.stream(rows).flatMapToLong(Arrays::stream).toArray();
-    byte[] header =
-        ("{\"%s\": {\"dtype\": \"I64\", \"shape\": %s, \"data_offsets\": [0, %d]}}"
-                .formatted(tensor, Arrays.toString(shape), ids.length * 8))
-            .getBytes(StandardCharsets.UTF_8);
-    ByteBuffer bytes =
-        ByteBuffer.allocate(8 + header.length + ids.length * 8).order(ByteOrder.LITTLE_ENDIAN);
-    bytes.putLong(header.length).put(header).asLongBuffer().put(ids);
-    Files.write(folder.resolve("ids.safetensors"), bytes.array());
-  }
-
   private static Calibration.Builder ofProse() {
     return ofFile(PROSE);
   }
@@ -557,10 +319,5 @@ class CalibrationTest {
         Arrays.stream(numbers)
             .mapToObj(i -> Arrays.copyOfRange(prose, i * length, (i + 1) * length))
             .toArray(long[][]::new));
-  }
-
-  private static AbstractThrowableAssert<?, ? extends Throwable> assertInvalid(
-      ThrowingCallable call) {
-    return assertThatThrownBy(call).isInstanceOf(InvalidInputException.class);
   }
 }

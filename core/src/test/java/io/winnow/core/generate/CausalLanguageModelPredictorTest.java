@@ -1,10 +1,10 @@
 package io.winnow.core.generate;
 
+import static io.winnow.core.LoadedModels.load;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
-import ai.djl.Device;
 import ai.djl.Model;
 import ai.djl.modality.nlp.generate.CausalLMOutput;
 import ai.djl.modality.nlp.generate.SearchConfig;
@@ -21,7 +21,6 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.internal.decoder.MoeDecoder;
 import io.winnow.core.internal.safetensors.SafetensorsFile;
-import io.winnow.core.model.MoeModels;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Set;
@@ -43,14 +42,6 @@ class CausalLanguageModelPredictorTest {
   @AfterAll
   static void close() {
     model.close();
-  }
-
-  private static Model load(Path checkpoint, DataType type, boolean fused) {
-    return MoeModels.loader(checkpoint)
-        .optDevice(Device.cpu())
-        .optDataType(type)
-        .optFused(fused)
-        .load();
   }
 
   private static TokenSequences prompts() {

@@ -57,4 +57,23 @@ class GenerationConfigTest {
     ends.add(2L);
     assertThat(config.endTokens()).isEqualTo(Optional.of(Set.of(1L)));
   }
+
+  @Test
+  void aBuilderGoesOnFromAConfiguration() {
+    GenerationConfig config =
+        GenerationConfig.builder(7)
+            .optTemperature(0.5)
+            .optTopK(4)
+            .optTopP(0.9)
+            .optMinP(0.1)
+            .optRepetitionPenalty(1.5)
+            .optSeed(3)
+            .optEndTokens(Set.of(1L))
+            .optStopStrings("a")
+            .build();
+    assertThat(config.toBuilder().build()).isEqualTo(config).hasSameHashCodeAs(config);
+    GenerationConfig other = config.toBuilder().optSeed(4).build();
+    assertThat(other).isNotEqualTo(config);
+    assertThat(other.toString()).isEqualTo(config.toString().replace("seed=3", "seed=4"));
+  }
 }

@@ -1,5 +1,6 @@
 package io.winnow.core.generate;
 
+import static io.winnow.core.Refusal.refused;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -7,7 +8,7 @@ import ai.djl.Device;
 import ai.djl.Model;
 import ai.djl.ndarray.types.DataType;
 import io.winnow.core.Fixtures;
-import io.winnow.core.InvalidInputException;
+import io.winnow.core.GarbageCollection;
 import io.winnow.core.MoeModel;
 import io.winnow.core.RandomCheckpoint;
 import io.winnow.core.TokenSequences;
@@ -15,9 +16,8 @@ import io.winnow.core.calibration.TextTokenizer;
 import io.winnow.core.generate.Generation.FinishReason;
 import io.winnow.core.internal.safetensors.SafetensorsFile;
 import io.winnow.core.model.MoeModels;
-import java.nio.ByteBuffer;
-import java.nio.FloatBuffer;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
@@ -28,7 +28,6 @@ import java.util.concurrent.CancellationException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
-import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.IntStream;
@@ -351,28 +350,10 @@ class GeneratorTest {
   void whatAStepComputesWithStaysInMemoryUntilItIsDone() throws Exception {
     List<long[]> prompts = unequalPrompts();
     List<Generation> expected = generator.generate(prompts, unending(12).build());
-    AtomicBoolean done = new AtomicBoolean();
-    // Frees every array that nobody holds, and takes its place.
-    Thread collector =
-        new Thread(
-            () -> {
-              while (!done.get()) {
-                System.gc();
-                for (int i = 0; i < 1000; i++) {
-                  FloatBuffer buffer =
-                      ByteBuffer.allocateDirect(4 * 4 * (64 + i % 40)).asFloatBuffer();
-                  while (buffer.hasRemaining()) {
-                    buffer.put(Float.NaN);
-                  }
-                }
-              }
-            });
-    collector.start();
-    try {
+    int[] sizes = IntStream.range(0, 1000).map(i -> 16 * (64 + i % 40)).toArray();
+    // Of NaN.
+    try (var collecting = GarbageCollection.start(sizes, (byte) -1, Duration.ZERO)) {
       assertThat(generator.generate(prompts, unending(12).build())).isEqualTo(expected);
-    } finally {
-      done.set(true);
-      collector.join();
     }
   }
 
@@ -393,29 +374,21 @@ class GeneratorTest {
   @Test
   void whatDoesNotFitIsRefusedByName() {
     GenerationConfig config = GenerationConfig.greedy(5);
-    assertRefused(() -> generator.generate(List.<long[]>of(), config), "no prompts");
-    assertRefused(
-        () -> generator.generate(List.of(new long[1], new long[0]), config), "Prompt 1 has no");
-    assertRefused(() -> generator.generate(new long[100_000], config), "100000 tokens, more than");
-    assertRefused(
-        () -> generator.generate(List.of(new long[1], new long[] {5, 1024}), config),
-        "Prompt 1 has token id 1024 at position 1");
-    assertRefused(() -> generator.generate(new long[] {-1}, config), "token id -1");
+    refused("no prompts", () -> generator.generate(List.<long[]>of(), config));
+    refused("Prompt 1 has no", () -> generator.generate(List.of(new long[1], new long[0]), config));
+    refused("100000 tokens, more than", () -> generator.generate(new long[100_000], config));
+    refused(
+        "Prompt 1 has token id 1024 at position 1",
+        () -> generator.generate(List.of(new long[1], new long[] {5, 1024}), config));
+    refused("token id -1", () -> generator.generate(new long[] {-1}, config));
     Generator blind = Generator.of(model);
-    assertRefused(
-        () -> blind.generate(new long[1], GenerationConfig.builder(1).optStopStrings("x").build()),
-        "Stop strings need a tokenizer");
-    assertRefused(() -> blind.generate("text", config), "needs a tokenizer");
+    refused(
+        "Stop strings need a tokenizer",
+        () -> blind.generate(new long[1], GenerationConfig.builder(1).optStopStrings("x").build()));
+    refused("needs a tokenizer", () -> blind.generate("text", config));
     try (Model foreign = Model.newInstance("foreign", "PyTorch")) {
       foreign.setBlock(ai.djl.nn.Blocks.identityBlock());
-      assertRefused(() -> Generator.of(foreign), "'foreign' was not loaded by MoeModels");
+      refused("'foreign' was not loaded by MoeModels", () -> Generator.of(foreign));
     }
-  }
-
-  private static void assertRefused(
-      org.assertj.core.api.ThrowableAssert.ThrowingCallable call, String message) {
-    assertThatThrownBy(call)
-        .isInstanceOf(InvalidInputException.class)
-        .hasMessageContaining(message);
   }
 }

@@ -1,24 +1,23 @@
 package io.winnow.core.train;
 
+import static io.winnow.core.Refusal.refused;
 import static io.winnow.core.internal.decoder.MergedLayersTest.apply;
 import static io.winnow.core.internal.decoder.MergedLayersTest.loader;
 import static io.winnow.core.internal.decoder.MergedLayersTest.logits;
 import static io.winnow.core.internal.decoder.MergedLayersTest.random;
+import static io.winnow.core.train.TrainingFixtures.brief;
+import static io.winnow.core.train.TrainingFixtures.counting;
+import static io.winnow.core.train.TrainingFixtures.weights;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import ai.djl.Device;
 import ai.djl.Model;
-import ai.djl.TrainingDivergedException;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
-import ai.djl.nn.Parameter;
-import ai.djl.util.Progress;
 import io.winnow.core.Fixtures;
-import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
 import io.winnow.core.RandomCheckpoint;
 import io.winnow.core.ResidentMemory;
@@ -28,25 +27,17 @@ import io.winnow.core.internal.checkpoint.Checkpoint;
 import io.winnow.core.internal.safetensors.TensorType;
 import io.winnow.core.model.MoeModels;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
-import java.util.Random;
-import java.util.TreeMap;
-import java.util.concurrent.CancellationException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.stream.IntStream;
-import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.EnabledOnOs;
 import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.ValueSource;
 
 /** A model's weights trained by DJL's trainer, with a teacher and without. */
 class FineTuningTest {
@@ -54,39 +45,6 @@ class FineTuningTest {
 
   private Path checkpoint() throws IOException {
     return new RandomCheckpoint().write(folder.resolve("model"));
-  }
-
-  /** Sequences that count up: what follows can be learnt, also for other beginnings. */
-  private static TokenSequences counting(int count, long seed) {
-    Random random = new Random(seed);
-    long[][] ids = new long[count][];
-    for (int i = 0; i < count; i++) {
-      int first = random.nextInt(50);
-      ids[i] = IntStream.range(0, 10).mapToLong(j -> (first + j) % 50).toArray();
-    }
-    return TokenSequences.of(ids);
-  }
-
-  private static FineTuning.Builder brief() {
-    return FineTuning.builder()
-        .optSteps(6)
-        .optBatchSize(4)
-        .optLearningRate(0.01)
-        .optValidationInterval(2);
-  }
-
-  private static Map<String, float[]> weights(Model model) {
-    Map<String, float[]> weights = new TreeMap<>();
-    for (Parameter parameter : model.getBlock().getParameters().values()) {
-      weights.put(parameter.getName(), parameter.getArray().toFloatArray());
-    }
-    return weights;
-  }
-
-  private static List<String> files(Path folder) throws IOException {
-    try (Stream<Path> files = Files.list(folder)) {
-      return files.map(file -> file.getFileName().toString()).sorted().toList();
-    }
   }
 
   @Test
@@ -317,194 +275,6 @@ class FineTuningTest {
     return bytes;
   }
 
-  /** Interrupts after so many steps. */
-  private static Progress interruptAfter(int steps) {
-    return new Progress() {
-      @Override
-      public void reset(String message, long max, String trailingMessage) {}
-
-      @Override
-      public void start(long initialProgress) {}
-
-      @Override
-      public void end() {}
-
-      @Override
-      public void increment(long increment) {}
-
-      @Override
-      public void update(long progress, String message) {
-        if (progress == steps) {
-          Thread.currentThread().interrupt();
-        }
-      }
-    };
-  }
-
-  @ParameterizedTest(name = "after {0} of 6 steps")
-  @ValueSource(ints = {1, 2, 3, 5})
-  void whatWasInterruptedGoesOnToTheSameWeights(int steps) throws Exception {
-    Path checkpoint = checkpoint();
-    Path state = folder.resolve("state");
-    TokenSequences text = counting(9, 7);
-    FineTuning.Result expected;
-    Map<String, float[]> weights;
-    try (Model model = loader(checkpoint).load()) {
-      expected = brief().build().run(model, text, counting(5, 8));
-      weights = weights(model);
-    }
-    try (Model model = loader(checkpoint).load()) {
-      FineTuning stopped = brief().optCheckpoints(state).optProgress(interruptAfter(steps)).build();
-      assertThatThrownBy(() -> stopped.run(model, text, counting(5, 8)))
-          .isInstanceOf(CancellationException.class);
-      assertThat(Thread.interrupted()).isTrue();
-    }
-    // What a process leaves that is killed while it writes.
-    Files.writeString(state.resolve(".state-6.safetensors.partial-0"), "half");
-    Files.writeString(state.resolve(".training.json.partial-0"), "half");
-    for (int again = 0; again < 2; again++) { // Once to the end, and once from there.
-      try (Model model = loader(checkpoint).load()) {
-        FineTuning.Result result =
-            brief().optCheckpoints(state).build().run(model, text, counting(5, 8));
-        assertThat(result).isEqualTo(expected);
-        assertThat(weights(model)).usingRecursiveComparison().isEqualTo(weights);
-        Path target = folder.resolve("saved" + again);
-        MoeModels.save(model, target);
-        assertThat(
-                Files.mismatch(
-                    target.resolve("model.safetensors"),
-                    folder.resolve("saved0/model.safetensors")))
-            .isEqualTo(-1);
-      }
-    }
-    assertThat(files(state))
-        .containsExactly(
-            "best-" + expected.step() + ".safetensors", "state-6.safetensors", "training.json");
-  }
-
-  @Test
-  void aTimeLimitEndsItAndTheNextRunGoesOnAsIfThereHadBeenNone() throws Exception {
-    Path checkpoint = checkpoint();
-    TokenSequences text = counting(9, 9);
-    FineTuning.Result expected;
-    try (Model model = loader(checkpoint).load()) {
-      expected = brief().build().run(model, text, text);
-    }
-    Path state = folder.resolve("state");
-    try (Model model = loader(checkpoint).load()) {
-      FineTuning.Result nothing =
-          brief().optTimeLimit(Duration.ZERO).optCheckpoints(state).build().run(model, text, text);
-      assertThat(nothing.steps()).isZero();
-      assertThat(nothing.history()).hasSize(1);
-    }
-    // However little time there is, a run takes a step.
-    FineTuning.Result result;
-    do {
-      try (Model model = loader(checkpoint).load()) {
-        result =
-            brief()
-                .optTimeLimit(Duration.ofMillis(1))
-                .optCheckpoints(state)
-                .build()
-                .run(model, text, text);
-      }
-    } while (result.steps() < 6);
-    assertThat(result).isEqualTo(expected);
-  }
-
-  @Test
-  void checkpointsOfAnotherTrainingAreRefused() throws Exception {
-    Path checkpoint = checkpoint();
-    Path state = folder.resolve("state");
-    TokenSequences text = counting(9, 10);
-    try (Model model = loader(checkpoint).load()) {
-      brief().optCheckpoints(state).build().run(model, text, text);
-      List<String> before = files(state);
-      float[] logits = logits(model);
-      refused(
-          "seed is 0 there and 1 here",
-          () -> brief().optSeed(1).optCheckpoints(state).build().run(model, text, text));
-      refused(
-          "training is",
-          () -> brief().optCheckpoints(state).build().run(model, counting(9, 11), text));
-      MoeModel.of(model).moeLayers().forEach(layer -> layer.retain(0, 1, 2));
-      refused("retained is", () -> brief().optCheckpoints(state).build().run(model, text, text));
-      assertThat(files(state)).isEqualTo(before);
-      assertThat(logits).hasSize(1000);
-    }
-    Files.delete(state.resolve("training.json"));
-    try (Model model = loader(checkpoint).load()) {
-      refused(
-          "have no training.json",
-          () -> brief().optCheckpoints(state).build().run(model, text, text));
-      Path file = Files.writeString(folder.resolve("file"), "");
-      refused(
-          "Cannot write checkpoints to",
-          () -> brief().optCheckpoints(file).build().run(model, text, text));
-    }
-  }
-
-  @Test
-  void aTrainingIsDescribedByAFileThatSaysWhatItIs() throws Exception {
-    Path checkpoint = checkpoint();
-    Path state = folder.resolve("state");
-    Path description = state.resolve("training.json");
-    TokenSequences text = counting(9, 10);
-    FineTuning training = brief().optCheckpoints(state).build();
-    FineTuning.Result expected;
-    try (Model model = loader(checkpoint).load()) {
-      expected = training.run(model, text, text);
-    }
-    String written = Files.readString(description);
-    assertThat(written).startsWith("{\n  \"kind\": \"winnow-training\",\n");
-    try (Model model = loader(checkpoint).load()) {
-      // As 0.1.0 wrote it.
-      Files.writeString(description, written.replace("\"kind\": \"winnow-training\",", ""));
-      assertThat(training.run(model, text, text)).isEqualTo(expected);
-      Files.writeString(description, written.replace("winnow-training", "winnow-skip-policy"));
-      refused(
-          "is a skip policy (kind winnow-skip-policy), not the description of a training",
-          () -> training.run(model, text, text));
-    }
-  }
-
-  @Test
-  void aDamagedCheckpointIsNamed() throws Exception {
-    Path checkpoint = checkpoint();
-    Path state = folder.resolve("state");
-    TokenSequences text = counting(9, 12);
-    try (Model model = loader(checkpoint).load()) {
-      brief().optCheckpoints(state).build().run(model, text, text);
-    }
-    Path file = state.resolve("state-6.safetensors");
-    Files.write(file, Arrays.copyOf(Files.readAllBytes(file), 5000));
-    try (Model model = loader(checkpoint).load()) {
-      refused(
-          "state-6.safetensors",
-          () -> brief().optCheckpoints(state).build().run(model, text, text));
-    }
-  }
-
-  @Test
-  void aLossThatIsNoNumberEndsItAndKeepsTheCheckpointsBefore() throws Exception {
-    Path state = folder.resolve("state");
-    TokenSequences text = counting(9, 13);
-    try (Model model = loader(checkpoint()).load()) {
-      FineTuning wild =
-          FineTuning.builder()
-              .optSteps(50)
-              .optLearningRate(1e30)
-              .optWarmUp(0)
-              .optCheckpoints(state)
-              .build();
-      assertThatThrownBy(() -> wild.run(model, text, text))
-          .isInstanceOf(TrainingDivergedException.class)
-          .hasMessageContaining("the learning rate 1.0E30 is too high")
-          .hasMessageContaining("in step 2");
-    }
-    assertThat(files(state)).containsExactly("training.json");
-  }
-
   @Test
   void itRunsInAnyThreadAndAModelIsTrainedOn() throws Exception {
     TokenSequences text = counting(9, 14);
@@ -597,13 +367,6 @@ class FineTuningTest {
     refused(
         "warm-up of 5 steps leaves none of 5",
         () -> FineTuning.builder().optSteps(5).optWarmUp(5).build());
-  }
-
-  private static void refused(
-      String message, org.assertj.core.api.ThrowableAssert.ThrowingCallable action) {
-    assertThatThrownBy(action)
-        .isInstanceOf(InvalidInputException.class)
-        .hasMessageContaining(message);
   }
 
   @Test

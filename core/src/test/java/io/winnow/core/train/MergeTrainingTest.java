@@ -1,5 +1,6 @@
 package io.winnow.core.train;
 
+import static io.winnow.core.Refusal.refused;
 import static io.winnow.core.internal.decoder.MergedLayersTest.apply;
 import static io.winnow.core.internal.decoder.MergedLayersTest.layers;
 import static io.winnow.core.internal.decoder.MergedLayersTest.loader;
@@ -11,17 +12,15 @@ import static org.assertj.core.api.Assertions.within;
 
 import ai.djl.Device;
 import ai.djl.Model;
-import com.google.common.util.concurrent.Uninterruptibles;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.Fixtures;
-import io.winnow.core.InvalidInputException;
+import io.winnow.core.GarbageCollection;
 import io.winnow.core.RandomCheckpoint;
 import io.winnow.core.ResidentMemory;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.evaluate.Perplexity;
 import io.winnow.core.internal.safetensors.TensorType;
 import io.winnow.core.model.MoeModels;
-import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -30,7 +29,6 @@ import java.util.Map;
 import java.util.Random;
 import java.util.TreeMap;
 import java.util.concurrent.CancellationException;
-import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.EnabledOnOs;
@@ -121,34 +119,18 @@ class MergeTrainingTest {
   void gradientsDoNotDependOnGarbageCollection() throws Exception {
     Path checkpoint = new RandomCheckpoint().write(folder.resolve("model"));
     MergeTraining training = MergeTraining.ofDefaults();
-    AtomicBoolean done = new AtomicBoolean();
-    Thread collector =
-        new Thread(
-            () -> {
-              while (!done.get()) {
-                System.gc();
-                for (int i = 1; i < 64; i++) {
-                  ByteBuffer buffer = ByteBuffer.allocateDirect(8 * i);
-                  while (buffer.hasRemaining()) {
-                    buffer.put((byte) 0x7f);
-                  }
-                }
-                // A collector that never rests leaves the training no time.
-                Uninterruptibles.sleepUninterruptibly(Duration.ofMillis(10));
-              }
-            });
     try (Model model = loader(checkpoint).load()) {
       Map<Integer, float[][]> first = training.gradients(model, everywhere(random(9)), text(4, 13));
-      collector.start();
-      for (int i = 0; i < 10; i++) {
-        Map<Integer, float[][]> again =
-            training.gradients(model, everywhere(random(9)), text(4, 13));
-        assertThat(again.get(0)).isDeepEqualTo(first.get(0));
-        assertThat(again.get(1)).isDeepEqualTo(first.get(1));
+      // A collector that never rests leaves the training no time.
+      int[] sizes = IntStream.range(1, 64).map(i -> 8 * i).toArray();
+      try (var collecting = GarbageCollection.start(sizes, (byte) 0x7f, Duration.ofMillis(10))) {
+        for (int i = 0; i < 10; i++) {
+          Map<Integer, float[][]> again =
+              training.gradients(model, everywhere(random(9)), text(4, 13));
+          assertThat(again.get(0)).isDeepEqualTo(first.get(0));
+          assertThat(again.get(1)).isDeepEqualTo(first.get(1));
+        }
       }
-    } finally {
-      done.set(true);
-      collector.join();
     }
   }
 
@@ -324,13 +306,6 @@ class MergeTrainingTest {
     refused("NaN", () -> MergeTraining.builder().optLearningRates(0.1, Double.NaN));
     refused("1.5", () -> MergeTraining.builder().optDistillation(1.5));
     refused("-1.0", () -> MergeTraining.builder().optLearningRates(-1, 0));
-  }
-
-  private static void refused(
-      String message, org.assertj.core.api.ThrowableAssert.ThrowingCallable action) {
-    assertThatThrownBy(action)
-        .isInstanceOf(InvalidInputException.class)
-        .hasMessageContaining(message);
   }
 
   @Test

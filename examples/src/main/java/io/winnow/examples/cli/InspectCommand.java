@@ -2,7 +2,6 @@ package io.winnow.examples.cli;
 
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
-import io.winnow.core.internal.safetensors.TensorType;
 import io.winnow.core.model.CheckpointSummary;
 import io.winnow.core.model.CheckpointSummary.Footprint;
 import io.winnow.core.model.CheckpointSummary.Size;
@@ -95,7 +94,7 @@ final class InspectCommand implements Callable<Integer> {
     summary.parts().forEach((part, size) -> part(table, name(part), size));
     part(table, "total", summary.total());
     line(table, "");
-    boolean narrow = summary.computeType() != TensorType.F32;
+    boolean narrow = !summary.computeType().equals("F32");
     String format = narrow ? "%-8s  %12s  %12s  %12s" : "%-8s  %12s  %4$12s";
     line(table, format, "experts", "on disk", "in " + summary.computeType(), "in F32");
     for (Footprint footprint : chosen) {
@@ -152,10 +151,10 @@ final class InspectCommand implements Callable<Integer> {
     object.addProperty("groups", summary.groups());
     object.addProperty("expert_size", summary.expertSize());
     object.addProperty("shared_size", summary.sharedSize());
-    object.addProperty("compute_type", summary.computeType().name());
+    object.addProperty("compute_type", summary.computeType());
     JsonObject types = new JsonObject();
-    for (Map.Entry<TensorType, Long> type : summary.bytesByType().entrySet()) {
-      types.addProperty(type.getKey().name(), type.getValue());
+    for (Map.Entry<String, Long> type : summary.bytesByType().entrySet()) {
+      types.addProperty(type.getKey(), type.getValue());
     }
     object.add("bytes_by_type", types);
     JsonObject parts = new JsonObject();

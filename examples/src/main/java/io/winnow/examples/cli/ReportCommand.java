@@ -80,7 +80,8 @@ final class ReportCommand implements Callable<Integer> {
   @Option(
       names = "--comparison",
       paramLabel = "FILE.json",
-      description = "a table of 'winnow compare --json'; may be given several times")
+      description =
+          "comparison.json, which 'winnow compare --out' wrote; may be given several times")
   private List<Path> comparison = new ArrayList<>();
 
   @Option(

@@ -19,7 +19,7 @@ final class ComparisonSection {
             List.of(
                 "Of perplexities, bytes and seconds less is better, of accuracies more. Look along"
                     + " the rows of one number of retained experts."),
-            List.of(),
+            comparisons.stream().flatMap(one -> SizeCharts.of(one).stream()).toList(),
             comparisons.stream()
                 .map(
                     one ->

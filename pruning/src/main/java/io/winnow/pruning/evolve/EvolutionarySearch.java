@@ -3,17 +3,19 @@ package io.winnow.pruning.evolve;
 import com.google.common.base.Stopwatch;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
+import io.winnow.core.ExpertMerge;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Provenance;
+import io.winnow.core.internal.environment.Interruption;
+import io.winnow.pruning.internal.evolve.Evaluated;
+import io.winnow.pruning.internal.evolve.Journal;
+import io.winnow.pruning.internal.evolve.MergingOperators;
+import io.winnow.pruning.internal.evolve.Operators;
+import io.winnow.pruning.internal.evolve.PruningOperators;
+import io.winnow.pruning.internal.evolve.Shape;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.HashMap;
-import java.util.Iterator;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
-import java.util.NoSuchElementException;
-import java.util.Objects;
 import java.util.Random;
 import java.util.concurrent.CancellationException;
 import org.jspecify.annotations.Nullable;
@@ -45,7 +47,6 @@ import org.jspecify.annotations.Nullable;
 // model for SearchLimit.
 public final class EvolutionarySearch {
   private static final int VERSION = 1;
-  private static final long POLL_MILLIS = 20;
 
   private final SearchSpace space;
   private final Fitness fitness;
@@ -105,20 +106,22 @@ public final class EvolutionarySearch {
   /** One search. */
   private final class Run implements AutoCloseable {
     private final Stopwatch total = Stopwatch.createStarted();
-    private final @Nullable Journal journal =
-        journalFolder == null ? null : Journal.open(journalFolder, identity());
-    private final Map<String, Double> known = new HashMap<>();
+    private final Evaluations evaluations =
+        new Evaluations(
+            fitness,
+            journalFolder == null ? null : Journal.open(journalFolder, identity()),
+            listener);
     private @Nullable EvaluatedIndividual best;
 
     EvolutionReport report() {
       List<Individual> pruning = start.stream().filter(Individual::isPruning).toList();
       List<EvaluatedIndividual> pruned =
-          search(Phase.PRUNING, new PruningOperators(space, pruning), pruningLimit);
+          search(Phase.PRUNING, new PruningOperators(shape(), groups(pruning)), pruningLimit);
       List<EvaluatedIndividual> merged = List.of();
       if (mergingLimit != null) {
         List<Individual> from = new ArrayList<>();
         if (!pruned.isEmpty()) {
-          from.add(Operators.best(pruned).individual());
+          from.add(best(pruned).individual());
         }
         start.stream().filter(one -> pruned.isEmpty() || !one.isPruning()).forEach(from::add);
         if (from.isEmpty()) {
@@ -126,18 +129,15 @@ public final class EvolutionarySearch {
               "The merging phase has nothing to start from; allow evaluations in the pruning phase,"
                   + " or give an individual to start with");
         }
-        merged = search(Phase.MERGING, new MergingOperators(space, from), mergingLimit);
+        merged = search(Phase.MERGING, new MergingOperators(shape(), groups(from)), mergingLimit);
       }
       if (best == null) {
         throw new InvalidInputException("The limits allow no evaluation at all; raise them");
       }
       return new EvolutionReport(
           space,
-          start.stream()
-              .filter(one -> known.containsKey(one.digest()))
-              .map(this::evaluated)
-              .toList(),
-          pruned.isEmpty() ? null : Operators.best(pruned),
+          start.stream().filter(evaluations::isKnown).map(evaluations::evaluated).toList(),
+          pruned.isEmpty() ? null : best(pruned),
           best,
           pruned.stream().map(EvaluatedIndividual::fitness).toList(),
           merged.stream().map(EvaluatedIndividual::fitness).toList(),
@@ -152,15 +152,14 @@ public final class EvolutionarySearch {
       int bestAt = 0;
       SearchState state = new SearchState(phase, 0, 0, 0, best, time.elapsed());
       while (!limit.isReached(state)) {
-        ExecutorFitness.checkInterrupt();
+        Interruption.check(Journal.INTERRUPTED);
         // As if there were no limit, so that a longer search has a shorter one's generations.
-        List<Individual> next =
-            operators.next(List.copyOf(history), generationSize, random(phase, state.generation()));
+        List<Individual> next = next(operators, history, random(phase, state.generation()));
         next = next.subList(0, Math.min(next.size(), limit.evaluationsLeft(state)));
         if (next.isEmpty()) {
           break; // Everything there is has been evaluated.
         }
-        List<EvaluatedIndividual> generation = evaluate(phase, next);
+        List<EvaluatedIndividual> generation = evaluations.evaluate(phase, next);
         for (EvaluatedIndividual one : generation) {
           history.add(one);
           if (best == null || one.fitness() > best.fitness()) {
@@ -176,9 +175,32 @@ public final class EvolutionarySearch {
                 history.size() - bestAt,
                 best,
                 time.elapsed());
-        listener.onGeneration(new Generation(state, generation));
+        listener.onGeneration(new SearchGeneration(state, generation));
       }
       return history;
+    }
+
+    private List<Individual> next(
+        Operators operators, List<EvaluatedIndividual> history, Random random) {
+      List<Evaluated> evaluated =
+          history.stream()
+              .map(one -> new Evaluated(one.individual().groups(), one.fitness()))
+              .toList();
+      return operators.next(evaluated, generationSize, random).stream()
+          .map(groups -> new Individual(groups, space.topK()))
+          .toList();
+    }
+
+    private static EvaluatedIndividual best(List<EvaluatedIndividual> history) {
+      return Operators.best(history, EvaluatedIndividual::fitness);
+    }
+
+    private Shape shape() {
+      return new Shape(space.groups(), space.numExperts(), space.retained());
+    }
+
+    private static List<List<ExpertMerge>> groups(List<Individual> individuals) {
+      return individuals.stream().map(Individual::groups).toList();
     }
 
     private Random random(Phase phase, int generation) {
@@ -187,104 +209,9 @@ public final class EvolutionarySearch {
               + 0x632BE59BD9B4E019L * (2L * generation + phase.ordinal() + 1));
     }
 
-    /** Evaluates what is not known yet, and returns all in their order. */
-    private List<EvaluatedIndividual> evaluate(Phase phase, List<Individual> individuals) {
-      Map<String, Individual> pending = new LinkedHashMap<>();
-      individuals.forEach(one -> pending.put(one.digest(), one));
-      pending.keySet().removeIf(known::containsKey);
-      while (true) {
-        takeKnown(pending);
-        if (pending.isEmpty()) {
-          break;
-        }
-        fitness.evaluate(
-            new Unclaimed(pending),
-            (individual, value) -> {
-              EvaluatedIndividual evaluated = new EvaluatedIndividual(individual, value);
-              String digest = individual.digest();
-              if (journal != null) {
-                journal.append(digest, evaluated.fitness());
-                journal.release(digest);
-              }
-              known.put(digest, evaluated.fitness());
-              pending.remove(digest);
-              listener.onEvaluation(phase, evaluated);
-            });
-        takeKnown(pending);
-        if (!pending.isEmpty()) {
-          Journal.pause(POLL_MILLIS); // Another process is at what is left.
-        }
-      }
-      return individuals.stream().map(this::evaluated).toList();
-    }
-
-    private EvaluatedIndividual evaluated(Individual individual) {
-      return new EvaluatedIndividual(
-          individual, Objects.requireNonNull(known.get(individual.digest())));
-    }
-
-    private void takeKnown(Map<String, Individual> pending) {
-      if (journal == null) {
-        return;
-      }
-      journal.refresh();
-      pending
-          .keySet()
-          .removeIf(
-              digest -> {
-                Double value = journal.find(digest);
-                if (value != null) {
-                  known.put(digest, value);
-                }
-                return value != null;
-              });
-    }
-
-    /** The individuals that no other process works on, each claimed when it is asked for. */
-    private final class Unclaimed implements Iterator<Individual> {
-      private final Map<String, Individual> left;
-      private @Nullable Individual next;
-
-      Unclaimed(Map<String, Individual> pending) {
-        left = new LinkedHashMap<>(pending);
-      }
-
-      @Override
-      public boolean hasNext() {
-        for (Iterator<Map.Entry<String, Individual>> entries = left.entrySet().iterator();
-            next == null && entries.hasNext(); ) {
-          Map.Entry<String, Individual> entry = entries.next();
-          if (journal == null) {
-            next = entry.getValue();
-            entries.remove();
-          } else if (journal.claim(entry.getKey())) {
-            entries.remove();
-            if (journal.find(entry.getKey()) == null) {
-              next = entry.getValue();
-            } else {
-              journal.release(entry.getKey());
-            }
-          }
-        }
-        return next != null;
-      }
-
-      @Override
-      public Individual next() {
-        if (!hasNext()) {
-          throw new NoSuchElementException();
-        }
-        Individual taken = Objects.requireNonNull(next);
-        next = null;
-        return taken;
-      }
-    }
-
     @Override
     public void close() {
-      if (journal != null) {
-        journal.close();
-      }
+      evaluations.close();
     }
   }
 

@@ -2,6 +2,8 @@ package io.winnow.pruning.evolve;
 
 import com.google.common.base.Throwables;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.internal.environment.Interruption;
+import io.winnow.pruning.internal.evolve.Journal;
 import java.util.HashMap;
 import java.util.Iterator;
 import java.util.Map;
@@ -62,7 +64,7 @@ final class ExecutorFitness implements Fitness {
     Map<Future<Double>, Attempt> running = new HashMap<>();
     try {
       do {
-        checkInterrupt();
+        Interruption.check(Journal.INTERRUPTED);
         while (running.size() < parallelism && individuals.hasNext()) {
           submit(individuals.next(), 0, running);
         }
@@ -113,7 +115,7 @@ final class ExecutorFitness implements Fitness {
       results.accept(done.individual(), done.future().get());
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
-      checkInterrupt();
+      Interruption.check(Journal.INTERRUPTED);
     } catch (ExecutionException | CancellationException e) {
       Throwable cause = e instanceof ExecutionException ? e.getCause() : e;
       if (done.number() >= retries || cause instanceof InvalidInputException) {
@@ -123,13 +125,6 @@ final class ExecutorFitness implements Fitness {
       }
       LOGGER.debug("Evaluating an individual failed and is tried again: {}", String.valueOf(cause));
       submit(done.individual(), done.number() + 1, running);
-    }
-  }
-
-  /** Ends a search whose thread was interrupted. What was evaluated is in the journal. */
-  static void checkInterrupt() {
-    if (Thread.currentThread().isInterrupted()) {
-      throw new CancellationException("The search was interrupted");
     }
   }
 }

@@ -7,8 +7,10 @@ import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
+import com.google.gson.JsonParser;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.InvalidInputException;
+import io.winnow.pruning.internal.file.JsonFields;
 import java.io.Serializable;
 import java.util.ArrayList;
 import java.util.List;
@@ -85,11 +87,15 @@ public record Individual(List<ExpertMerge> groups, int topK) implements Serializ
   }
 
   /**
-   * Returns the individual as JSON: {@code top_k}, {@code experts} (n) and {@code groups}. A group
-   * that only prunes is {@code {"retained": [...]}}, any other one {@code {"router_mapping":
+   * Returns the individual as JSON text: {@code top_k}, {@code experts} (n) and {@code groups}. A
+   * group that only prunes is {@code {"retained": [...]}}, any other one {@code {"router_mapping":
    * [[...]], "expert_merging": [[...]]}}, whose numbers are exact.
    */
-  public JsonObject toJson() {
+  public String toJson() {
+    return json().toString();
+  }
+
+  JsonObject json() {
     JsonObject json = new JsonObject();
     json.addProperty("top_k", topK);
     json.addProperty("experts", groups.get(0).numExperts());
@@ -97,9 +103,7 @@ public record Individual(List<ExpertMerge> groups, int topK) implements Serializ
     for (ExpertMerge merge : groups) {
       JsonObject group = new JsonObject();
       if (merge.isPruning()) {
-        JsonArray retained = new JsonArray();
-        Ints.asList(merge.retainedExperts()).forEach(retained::add);
-        group.add("retained", retained);
+        group.add("retained", JsonFields.array(Ints.asList(merge.retainedExperts())));
       } else {
         group.add("router_mapping", matrix(merge.routerMapping()));
         group.add("expert_merging", matrix(merge.expertMerging()));
@@ -127,8 +131,9 @@ public record Individual(List<ExpertMerge> groups, int topK) implements Serializ
    *
    * @throws InvalidInputException if it is none
    */
-  public static Individual fromJson(JsonObject json) {
+  public static Individual fromJson(String text) {
     try {
+      JsonObject json = JsonParser.parseString(text).getAsJsonObject();
       int experts = json.get("experts").getAsInt();
       List<ExpertMerge> groups = new ArrayList<>();
       for (JsonElement element : json.getAsJsonArray("groups")) {
@@ -150,7 +155,7 @@ public record Individual(List<ExpertMerge> groups, int topK) implements Serializ
         | ClassCastException
         | NullPointerException e) {
       throw new InvalidInputException(
-          "This JSON is no individual of an evolutionary search (" + e + "): " + json, e);
+          "This JSON is no individual of an evolutionary search (" + e + "): " + text, e);
     }
   }
 

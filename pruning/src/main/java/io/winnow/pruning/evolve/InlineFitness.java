@@ -1,5 +1,7 @@
 package io.winnow.pruning.evolve;
 
+import io.winnow.core.internal.environment.Interruption;
+import io.winnow.pruning.internal.evolve.Journal;
 import java.util.Iterator;
 import java.util.function.ToDoubleFunction;
 
@@ -8,7 +10,7 @@ record InlineFitness(String digest, ToDoubleFunction<Individual> function) imple
   @Override
   public void evaluate(Iterator<Individual> individuals, Results results) {
     while (individuals.hasNext()) {
-      ExecutorFitness.checkInterrupt();
+      Interruption.check(Journal.INTERRUPTED);
       Individual individual = individuals.next();
       results.accept(individual, function.applyAsDouble(individual));
     }

@@ -6,5 +6,5 @@ public interface SearchListener {
   default void onEvaluation(Phase phase, EvaluatedIndividual evaluated) {}
 
   /** Takes a generation that is complete, and with it the best so far. */
-  default void onGeneration(Generation generation) {}
+  default void onGeneration(SearchGeneration generation) {}
 }

@@ -1,7 +1,6 @@
 package io.winnow.pruning.evolve;
 
 import com.google.common.primitives.Ints;
-import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.InvalidInputException;
@@ -9,10 +8,11 @@ import io.winnow.core.MergeableMoeLayer;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
-import io.winnow.core.routing.RetainedExperts;
+import io.winnow.core.internal.routing.RetainedExperts;
 import io.winnow.pruning.PruningPlan;
 import io.winnow.pruning.PruningReport;
 import io.winnow.pruning.SubsetLoss;
+import io.winnow.pruning.internal.file.JsonFields;
 import java.io.Serializable;
 import java.util.ArrayList;
 import java.util.Comparator;
@@ -306,9 +306,7 @@ public record SearchSpace(List<Integer> layers, int groups, int numExperts, int 
   /** Returns the space as JSON. */
   JsonObject toJson() {
     JsonObject json = new JsonObject();
-    JsonArray array = new JsonArray();
-    layers.forEach(array::add);
-    json.add("layers", array);
+    json.add("layers", JsonFields.array(layers));
     json.addProperty("groups", groups);
     json.addProperty("experts", numExperts);
     json.addProperty("retained", retained);

@@ -187,6 +187,26 @@ class JournalTest {
   }
 
   @Test
+  void theJournalSaysItsKindAndOneOfVersion010WithoutItGoesOn() throws IOException {
+    AtomicInteger evaluations = new AtomicInteger();
+    FakeTask.search(counting(evaluations), 2).optJournal(journal()).build().run();
+    Path search = journal().resolve("search.json");
+    String text = Files.readString(search);
+    String kind = "  \"kind\": \"winnow-evolution-journal\",\n";
+    assertThat(text).contains(kind);
+    Files.writeString(search, text.replace("winnow-evolution-journal", "winnow-pruning-report"));
+    assertThatThrownBy(
+            () -> FakeTask.search(FakeTask.inline(), 2).optJournal(journal()).build().run())
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContaining("search.json is a pruning report (kind winnow-pruning-report), not")
+        .hasMessageContaining("choose another folder");
+    Files.writeString(search, text.replace(kind, ""));
+    evaluations.set(0);
+    FakeTask.search(counting(evaluations), 2).optJournal(journal()).build().run();
+    assertThat(evaluations).hasValue(0);
+  }
+
+  @Test
   void aDamagedJournalIsRefused() throws IOException {
     FakeTask.search(FakeTask.inline(), 2).optJournal(journal()).build().run();
     Files.writeString(evaluations(), "{\"individual\": 3\n", StandardOpenOption.APPEND);

@@ -1,12 +1,11 @@
 package io.winnow.pruning.evolve;
 
+import io.winnow.pruning.JavaProcess;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 
@@ -18,18 +17,7 @@ final class SearchProcess {
 
   /** Starts a process on a journal. It notes in the log what it evaluates, before it does. */
   static Process start(Path journal, Path log) throws IOException {
-    List<String> command =
-        new ArrayList<>(
-            List.of(
-                ProcessHandle.current().info().command().orElseThrow(),
-                "-Xshare:auto",
-                "-XX:TieredStopAtLevel=1",
-                "-cp",
-                System.getProperty("java.class.path"),
-                SearchProcess.class.getName(),
-                journal.toString(),
-                log.toString()));
-    return new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
+    return JavaProcess.start(SearchProcess.class, true, journal, log);
   }
 
   public static void main(String[] args) {

@@ -10,6 +10,7 @@ import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.internal.file.FileErrors;
 import io.winnow.core.internal.file.Json;
+import io.winnow.core.internal.file.TokenizerFiles;
 import io.winnow.core.internal.safetensors.SourceFiles;
 import io.winnow.core.internal.safetensors.TensorInfo;
 import java.io.UncheckedIOException;
@@ -41,7 +42,6 @@ public final class Checkpoint {
   private static final Logger LOGGER = LoggerFactory.getLogger(Checkpoint.class);
 
   static final String CONFIG = "config.json";
-  static final String TOKENIZER = "tokenizer.json";
   private static final int DIGEST_BYTES = 4096;
   private static final int READ_AHEAD_BYTES = 1 << 20;
 
@@ -249,7 +249,7 @@ public final class Checkpoint {
 
   /** Whether there is a {@code tokenizer.json}. */
   public boolean hasTokenizer() {
-    return Files.isRegularFile(folder.resolve(TOKENIZER));
+    return Files.isRegularFile(folder.resolve(TokenizerFiles.NAME));
   }
 
   /**
@@ -261,7 +261,7 @@ public final class Checkpoint {
     if (!hasTokenizer()) {
       throw new InvalidInputException(TokenizerFiles.missing(folder));
     }
-    return folder.resolve(TOKENIZER);
+    return folder.resolve(TokenizerFiles.NAME);
   }
 
   @Override

@@ -17,12 +17,9 @@ import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.SimpleFileVisitor;
 import java.nio.file.StandardOpenOption;
-import java.nio.file.attribute.BasicFileAttributes;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -54,7 +51,6 @@ public final class CheckpointWriter {
   static final long DEFAULT_MAX_SHARD_BYTES = 5_000_000_000L;
 
   private static final ImmutableMap<String, String> METADATA = ImmutableMap.of("format", "pt");
-  private static final Set<String> SKIPPED_FOLDERS = Set.of(".git", ".cache");
 
   private final Checkpoint source;
   private final Path target;
@@ -79,7 +75,7 @@ public final class CheckpointWriter {
       files.put(WeightFiles.INDEX, utf8(Json.pretty(index(shards))));
     }
     texts = ImmutableMap.copyOf(files);
-    carriedFiles = carriedFiles();
+    carriedFiles = CarriedFile.find(source.folder(), texts::containsKey);
     requireSpace(parent, builder.usableSpace);
   }
 
@@ -218,7 +214,7 @@ public final class CheckpointWriter {
         begun.removeAllBut(shards);
       }
       for (CarriedFile file : carriedFiles) {
-        copy(file, folder.resolve(file.name()), sources, count);
+        file.copyInto(folder, sources, count);
       }
       texts.forEach((name, text) -> write(folder.resolve(name), text, count));
       shards.forEach(
@@ -241,30 +237,14 @@ public final class CheckpointWriter {
     }
   }
 
-  private static void copy(
-      CarriedFile file, Path copy, SourceFiles sources, LongConsumer progress) {
-    try {
-      Files.createDirectories(copy.getParent());
-      try (FileChannel channel = create(copy)) {
-        sources.transfer(file.path(), 0, file.length(), copy, channel, progress);
-        channel.force(true);
-      }
-    } catch (IOException e) {
-      throw FileErrors.translate("write", copy, e);
-    }
-  }
-
   private static void write(Path file, byte[] text, LongConsumer progress) {
-    try (FileChannel channel = create(file)) {
+    try (FileChannel channel =
+        FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
       SafetensorsLayout.writeFully(file, channel, ByteBuffer.wrap(text), progress);
       channel.force(true);
     } catch (IOException e) {
       throw FileErrors.translate("write", file, e);
     }
-  }
-
-  private static FileChannel create(Path file) throws IOException {
-    return FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
   }
 
   /** Fills one file after the other, in the given order, as Transformers does. */
@@ -319,47 +299,6 @@ public final class CheckpointWriter {
     index.add("metadata", metadata);
     index.add("weight_map", weightMap);
     return index;
-  }
-
-  private ImmutableList<CarriedFile> carriedFiles() {
-    List<CarriedFile> files = new ArrayList<>();
-    try {
-      // The real path, because a link to a folder would be visited as if it were a file.
-      Path folder = source.folder().toRealPath();
-      Files.walkFileTree(
-          folder,
-          new SimpleFileVisitor<>() {
-            @Override
-            public FileVisitResult preVisitDirectory(Path visited, BasicFileAttributes attributes) {
-              boolean skipped =
-                  !visited.equals(folder)
-                      && SKIPPED_FOLDERS.contains(String.valueOf(visited.getFileName()));
-              return skipped ? FileVisitResult.SKIP_SUBTREE : FileVisitResult.CONTINUE;
-            }
-
-            @Override
-            public FileVisitResult visitFile(Path file, BasicFileAttributes attributes)
-                throws IOException {
-              String name = folder.relativize(file).toString();
-              if (!WeightFiles.holdsWeights(name)
-                  && !texts.containsKey(name)
-                  && !SKIPPED_FOLDERS.contains(name)
-                  && isFile(file)) {
-                files.add(new CarriedFile(name, file, Files.size(file)));
-              }
-              return FileVisitResult.CONTINUE;
-            }
-          });
-    } catch (IOException e) {
-      throw FileErrors.translate("read", source.folder(), e);
-    }
-    files.sort((first, second) -> first.name().compareTo(second.name()));
-    return ImmutableList.copyOf(files);
-  }
-
-  private static boolean isFile(Path file) {
-    FileErrors.requireNoDanglingLink(file);
-    return Files.isRegularFile(file);
   }
 
   private void requireOutsideSource(Path parent) {
@@ -419,6 +358,4 @@ public final class CheckpointWriter {
   interface SpaceProbe {
     long usableBytes(Path folder) throws IOException;
   }
-
-  private record CarriedFile(String name, Path path, long length) {}
 }

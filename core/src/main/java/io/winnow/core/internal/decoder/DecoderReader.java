@@ -98,12 +98,13 @@ public final class DecoderReader {
       return new MoeDecoder(
           layout.checkpoint(),
           layout.family(),
-          runtime,
-          embedding,
-          layers,
-          norm(reader, layout.finalNorm()),
-          config.tiedHead() ? embedding : matrix(reader, layout.head()),
-          headBias == null ? null : reader.readWide(headBias));
+          new LayerStack(
+              runtime,
+              embedding,
+              layers,
+              norm(reader, layout.finalNorm()),
+              config.tiedHead() ? embedding : matrix(reader, layout.head()),
+              headBias == null ? null : reader.readWide(headBias)));
     }
   }
 

@@ -3,7 +3,6 @@ package io.winnow.core.internal.decoder;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
-import com.google.common.primitives.Floats;
 import com.google.common.primitives.Ints;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.ForwardObserver;
@@ -19,8 +18,8 @@ import io.winnow.core.internal.kernel.Residual;
 import io.winnow.core.internal.kernel.RoutedResidual;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
 import io.winnow.core.internal.kernel.array.TensorList;
+import io.winnow.core.internal.routing.RetainedExperts;
 import io.winnow.core.routing.MappedRouting;
-import io.winnow.core.routing.RetainedExperts;
 import io.winnow.core.routing.SoftmaxRouting;
 import java.util.ArrayList;
 import java.util.List;
@@ -30,17 +29,12 @@ import org.jspecify.annotations.Nullable;
 /** A sparse mixture of experts, behind its norm and added to the residual. */
 public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
   private final int layer;
-  private final String gateName;
   private final BlockNorms norms;
   private final @Nullable Shared shared;
-  private Routing routing;
-  private Weight gate;
-  private float @Nullable [] routerBias;
-  private DeviceTensor fullGate;
+  private final ExpertRouter router;
   private List<Expert> experts;
   private ExpertWeights weights;
   private List<Integer> stored;
-  private @Nullable MappedRouting mapping;
   private MergedExperts merged;
 
   /**
@@ -62,14 +56,9 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
     this.layer = layer;
     this.norms = norms;
     this.shared = shared;
-    routing = router.routing();
-    gateName = router.gateName();
-    gate = router.gate();
-    routerBias = router.bias();
-    mapping = router.mapping();
+    this.router = new ExpertRouter(runtime, layer, router, experts.size(), shared);
     this.experts = List.copyOf(experts);
     this.stored = List.copyOf(stored);
-    fullGate = fullGate();
     weights = inferenceWeights(withShared());
     merged = new MergedExperts(runtime, this.experts);
     registerAll();
@@ -114,7 +103,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
   private void registerAll() {
     parameters.clear();
     norms.weights().forEach(this::register);
-    register(gate);
+    register(router.gate());
     for (Expert expert : experts) {
       expert.weights().forEach(this::register);
     }
@@ -127,16 +116,6 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
     List<Expert> all = new ArrayList<>(experts);
     all.add(shared.expert());
     return all;
-  }
-
-  /** Returns the gate's rows, and behind them that of the shared expert if it has one. */
-  private DeviceTensor fullGate() {
-    if (shared == null || shared.gate() == null) {
-      return gate.tensor();
-    }
-    NDArray rows = gate.tensor().array().concat(shared.gate().array(), 0);
-    rows.attach(runtime().manager());
-    return DeviceTensor.owning(rows);
   }
 
   static ExpertWeights inferenceWeights(List<Expert> experts) {
@@ -163,7 +142,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
 
   @Override
   DeviceTensor gate(ForwardPass pass) {
-    return pass.parameters() == null ? fullGate : pass.weight(gate);
+    return pass.parameters() == null ? router.fullGate() : pass.weight(router.gate());
   }
 
   @Override
@@ -176,11 +155,11 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
     float[] ofGate = routed.logitValues();
     NDArray computed = observer == null ? null : observer.routedOutput(this, routed.wideInput());
     if (computed != null) {
-      return Residual.of(add(pass, routed, sharedWeights(ofGate), computed));
+      return Residual.of(add(pass, routed, router.sharedWeights(ofGate), computed));
     }
-    float[] sharedWeights = sharedWeights(ofGate);
-    float[] logits = ownLogits(biased(routedColumns(ofGate)));
-    Routing active = ownRouting();
+    float[] sharedWeights = router.sharedWeights(ofGate);
+    float[] logits = router.logits(ofGate);
+    Routing active = router.routing();
     ExpertWeights activeWeights = weights;
     TrainedMerge trained = pass.merges() == null ? null : pass.merges().get(layer);
     MergedExperts.Applied applied = applied(pass);
@@ -200,30 +179,37 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
     }
     if (observer != null) {
       RoutingDecision observed = observer.onRouting(this, logits, decision);
-      decision = checked(observed, decision.tokens(), available);
+      decision = router.checked(observed, decision.tokens(), available);
     }
     if (runtime().hooks().isActive()) {
       RoutingDecision hooked = runtime().hooks().apply(this, logits, decision);
-      decision = checked(hooked, decision.tokens(), available);
+      decision = router.checked(hooked, decision.tokens(), available);
     }
     if (trained != null && trained.routerMapping() != null) {
       NDArray mapped =
-          trained.routing().mappedLogits(ownLogits(routed.logits()), trained.routerMapping());
+          trained.routing().mappedLogits(router.logits(routed.logits()), trained.routerMapping());
       return Residual.of(
           kernel.mix(
               pass.manager(),
               routed,
               new ExpertMix(decision, activeWeights, null, null),
-              trained.routing().merged().weights(mapped, selected(pass.manager(), decision))));
+              trained
+                  .routing()
+                  .merged()
+                  .weights(mapped, ExpertRouter.selected(pass.manager(), decision))));
     }
     if (pass.parameters() == null) {
       float[] inputs =
-          active.scalesInputs() ? inputFactors(active, logits, available, decision) : null;
+          active.scalesInputs()
+              ? ExpertRouter.inputFactors(active, logits, available, decision)
+              : null;
       return kernel.mixLater(
           pass.manager(), routed, new ExpertMix(decision, activeWeights, sharedWeights, inputs));
     }
     NDArray factors =
-        mergeableRouting().weights(ownLogits(routed.logits()), selected(pass.manager(), decision));
+        mergeableRouting()
+            .weights(
+                router.logits(routed.logits()), ExpertRouter.selected(pass.manager(), decision));
     return Residual.of(
         kernel.mix(
             pass.manager(),
@@ -248,59 +234,6 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
       }
       return kernel.add(manager, routed, sum);
     }
-  }
-
-  private int gateRows() {
-    return mapping == null ? experts.size() : mapping.numExperts();
-  }
-
-  /** Returns the logits of the routed experts, without the last column of a shared one. */
-  private float[] routedColumns(float[] ofGate) {
-    if (shared == null || shared.gate() == null) {
-      return ofGate;
-    }
-    int rows = gateRows();
-    int tokens = ofGate.length / (rows + 1);
-    float[] columns = new float[tokens * rows];
-    for (int token = 0; token < tokens; token++) {
-      System.arraycopy(ofGate, token * (rows + 1), columns, token * rows, rows);
-    }
-    return columns;
-  }
-
-  private float @Nullable [] sharedWeights(float[] ofGate) {
-    if (shared == null) {
-      return null;
-    }
-    int rows = gateRows();
-    boolean gated = shared.gate() != null;
-    float[] factors = new float[ofGate.length / (gated ? rows + 1 : rows)];
-    for (int token = 0; token < factors.length; token++) {
-      factors[token] =
-          gated ? (float) (1 / (1 + Math.exp(-(double) ofGate[token * (rows + 1) + rows]))) : 1;
-    }
-    return factors;
-  }
-
-  private float[] biased(float[] logits) {
-    if (routerBias != null) {
-      for (int i = 0; i < logits.length; i++) {
-        logits[i] += routerBias[i % routerBias.length];
-      }
-    }
-    return logits;
-  }
-
-  private static float[] inputFactors(
-      Routing routing, float[] logits, int numExperts, RoutingDecision decision) {
-    float[] scores = routing.scores(logits, numExperts);
-    float[] factors = new float[decision.tokens() * decision.topK()];
-    for (int i = 0; i < factors.length; i++) {
-      int token = i / decision.topK();
-      int expert = decision.expert(token, i % decision.topK());
-      factors[i] = expert == RoutingDecision.NONE ? 1 : scores[token * numExperts + expert];
-    }
-    return factors;
   }
 
   /** Returns the merge to follow in a pass. */
@@ -328,12 +261,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
 
   /** Returns the gate's name in the checkpoint. */
   public String gateName() {
-    return gateName;
-  }
-
-  /** Returns the routing without a merge. */
-  private Routing ownRouting() {
-    return mapping == null ? routing : mapping.merged();
+    return router.gateName();
   }
 
   /**
@@ -342,68 +270,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
    * @throws InvalidInputException if experts of this family are not merged
    */
   public SoftmaxRouting mergeableRouting() {
-    if (ownRouting() instanceof SoftmaxRouting softmax
-        && shared == null
-        && routerBias == null
-        && runtime().isSingleExperts()) {
-      return softmax;
-    }
-    throw new InvalidInputException(
-        String.format(
-            "The experts of layer %d are not merged: that needs softmax routing (here: %s), experts"
-                + " with tensors of their own, and no shared experts",
-            layer, ownRouting()));
-  }
-
-  private float[] ownLogits(float[] ofGate) {
-    return mapping == null ? ofGate : mapping.mappedLogits(ofGate, mapping.numExperts());
-  }
-
-  private NDArray ownLogits(NDArray ofGate) {
-    return mapping == null
-        ? ofGate
-        : mapping.mappedLogits(ofGate, ofGate.getManager().create(mapping.mapping()).duplicate());
-  }
-
-  /** A hook's mistake must not become an index outside a CUDA array, or a row with two writers. */
-  private RoutingDecision checked(RoutingDecision decision, int tokens, int available) {
-    if (decision.tokens() != tokens) {
-      throw new InvalidInputException(
-          String.format(
-              "The router hook returned a decision for %d tokens in layer %d, which has %d",
-              decision.tokens(), layer, tokens));
-    }
-    for (int token = 0; token < tokens; token++) {
-      for (int rank = 0; rank < decision.topK(); rank++) {
-        int expert = decision.expert(token, rank);
-        boolean repeated = false;
-        for (int earlier = 0; earlier < rank; earlier++) {
-          repeated |= expert != RoutingDecision.NONE && expert == decision.expert(token, earlier);
-        }
-        if (expert < RoutingDecision.NONE || expert >= available || repeated) {
-          throw new InvalidInputException(
-              String.format(
-                  "The router hook gave token %d expert %d in layer %d, %s",
-                  token,
-                  expert,
-                  layer,
-                  repeated ? "which it has already" : "whose experts are 0 to " + (available - 1)));
-        }
-      }
-    }
-    return decision;
-  }
-
-  private static NDArray selected(NDManager manager, RoutingDecision decision) {
-    long[] ids = new long[decision.tokens() * decision.topK()];
-    int[] selected = decision.experts();
-    for (int i = 0; i < ids.length; i++) {
-      ids[i] = selected[i];
-    }
-    // A copy in memory of PyTorch, which a graph to differentiate may keep.
-    try (NDArray created = manager.create(ids, new Shape(decision.tokens(), decision.topK()))) {
-      return created.duplicate();
-    }
+    return router.mergeable();
   }
 
   @Override
@@ -418,44 +285,22 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
 
   @Override
   public Routing routing() {
-    return ownRouting();
+    return router.routing();
   }
 
   @Override
   public NDArray routerLogits(NDArray hidden) {
-    NDArray ofGate =
-        runtime().inferenceKernel().routerLogits(hidden.getManager(), hidden, gate.tensor());
-    if (routerBias != null) {
-      try (NDArray unbiased = ofGate;
-          NDArray bias = hidden.getManager().create(routerBias)) {
-        ofGate = unbiased.add(bias);
-      }
-    }
-    if (mapping == null) {
-      return ofGate;
-    }
-    try (NDArray rows = ofGate) {
-      return hidden
-          .getManager()
-          .create(
-              ownLogits(rows.toFloatArray()), new Shape(hidden.getShape().get(0), numExperts()));
-    }
+    return router.compute(hidden, numExperts());
   }
 
   @Override
   public NDArray expertOutput(int expert, NDArray hidden) {
     Kernel kernel = runtime().inferenceKernel();
-    if (!routing.scalesInputs()) {
+    if (!router.ofGate().scalesInputs()) {
       return kernel.expertOutput(hidden.getManager(), hidden, weights, expert);
     }
     try (NDManager scratch = hidden.getManager().newSubManager()) {
-      NDArray logits = routerLogits(hidden);
-      logits.attach(scratch);
-      float[] scores = routing.scores(logits.toFloatArray(), numExperts());
-      float[] factors = new float[scores.length / numExperts()];
-      for (int token = 0; token < factors.length; token++) {
-        factors[token] = scores[token * numExperts() + expert];
-      }
+      float[] factors = router.scores(hidden, expert, numExperts());
       NDArray scaled = scratch.create(factors, new Shape(factors.length, 1)).mul(hidden);
       NDArray output = kernel.expertOutput(scratch, scaled, weights, expert);
       output.attach(hidden.getManager());
@@ -477,27 +322,18 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
 
   @Override
   public void retain(int... retained) {
-    RetainedExperts.check(layer, numExperts(), routing.topK(), Ints.asList(retained));
+    RetainedExperts.check(layer, numExperts(), router.ofGate().topK(), Ints.asList(retained));
     if (merged.applied() != null) {
       throw new InvalidInputException(
           "Layer " + layer + " runs with merged experts; call undoMerge() before it is pruned");
     }
-    Routing pruned = routing.retain(retained);
+    router.retain(retained);
     List<Expert> kept = new ArrayList<>();
     List<Integer> keptStored = new ArrayList<>();
     for (int expert : retained) {
       kept.add(experts.get(expert));
       keptStored.add(stored.get(expert));
     }
-    DeviceTensor rows = mapping == null ? gate.tensor().rows(runtime().manager(), retained) : null;
-    if (mapping != null) {
-      mapping = mapping.retain(retained);
-    }
-    if (routerBias != null) {
-      float[] all = routerBias;
-      routerBias = Floats.toArray(Ints.asList(retained).stream().map(i -> all[i]).toList());
-    }
-    routing = pruned;
     // The TorchScript lists own references: they go first, else nothing is freed.
     merged.close();
     weights.close();
@@ -506,14 +342,6 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
         expert.close();
       }
     }
-    if (fullGate != gate.tensor()) {
-      fullGate.close();
-    }
-    if (rows != null) {
-      gate.close();
-      gate = Weight.of(gateName, rows, runtime().isTrainable());
-    }
-    fullGate = fullGate();
     experts = List.copyOf(kept);
     stored = List.copyOf(keptStored);
     weights = inferenceWeights(withShared());
@@ -555,7 +383,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
 
   /** Returns what makes the experts' scores of the gate's, or null if they are the same. */
   @Nullable MappedRouting mapping() {
-    return mapping;
+    return router.mapping();
   }
 
   /** Returns the experts, in the order of {@link #stored}. */

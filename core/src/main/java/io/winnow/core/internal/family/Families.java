@@ -78,7 +78,7 @@ public final class Families {
               + checkpoint.folder().resolve("config.json")
               + " is not supported; supported are: "
               + String.join(", ", BY_MODEL_TYPE.keySet())
-              + ". The README says how to add a family, under 'Families'");
+              + ". core/README.md says how to add a family, under 'Adding a family'");
     }
     return family;
   }

@@ -68,9 +68,7 @@ public final class Json {
     }
     JsonElement element;
     try {
-      JsonReader reader = reader(text);
-      element = read(reader);
-      expectEnd(reader);
+      element = parse(text);
     } catch (DuplicateNameException | IOException | IllegalStateException e) {
       throw new InvalidInputException(
           file + " is not valid JSON (" + firstLine(e) + "); correct it or download the file again",
@@ -81,6 +79,14 @@ public final class Json {
           file + " holds no JSON object but " + excerpt(element) + "; download the file again");
     }
     return element.getAsJsonObject();
+  }
+
+  /** Reads a whole text, and fails with one of three exceptions if it is not strict JSON. */
+  static JsonElement parse(byte[] text) throws IOException {
+    JsonReader reader = reader(text);
+    JsonElement element = read(reader);
+    expectEnd(reader);
+    return element;
   }
 
   /** Fails if anything but blanks follows. */

@@ -5,14 +5,8 @@ import com.google.gson.Gson;
 import com.google.gson.GsonBuilder;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
-import com.google.gson.JsonParseException;
-import com.google.gson.JsonParser;
-import com.google.gson.Strictness;
-import com.google.gson.stream.JsonReader;
-import com.google.gson.stream.JsonToken;
 import io.winnow.core.InvalidInputException;
 import java.io.IOException;
-import java.io.StringReader;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
@@ -35,44 +29,20 @@ public final class JsonFiles {
    * @throws InvalidInputException if the file cannot be read or holds no such object
    */
   public static JsonObject read(Path file, String what) {
-    String text;
+    byte[] text;
     try {
-      text = Files.readString(file);
+      text = Files.readAllBytes(file);
     } catch (IOException e) {
       throw new InvalidInputException("Cannot read " + what + " from " + file + ": " + e, e);
     }
-    JsonReader reader = new JsonReader(new StringReader(text));
-    reader.setStrictness(Strictness.STRICT);
     try {
-      if (reader.peek() != JsonToken.BEGIN_OBJECT) {
-        throw new InvalidInputException(file + " is not " + what + ": it is no JSON object");
+      if (Json.parse(text) instanceof JsonObject object) {
+        return object;
       }
-      JsonObject object = object(reader);
-      if (reader.peek() != JsonToken.END_DOCUMENT) {
-        throw new InvalidInputException(file + " is not " + what + ": more follows its end");
-      }
-      return object;
-    } catch (IOException | JsonParseException e) {
-      throw new InvalidInputException(file + " is not " + what + ": " + e.getMessage(), e);
+    } catch (IOException | IllegalStateException | Json.DuplicateNameException e) {
+      throw new InvalidInputException(file + " is not " + what + ": " + Json.firstLine(e), e);
     }
-  }
-
-  private static JsonObject object(JsonReader reader) throws IOException {
-    JsonObject object = new JsonObject();
-    reader.beginObject();
-    while (reader.hasNext()) {
-      String name = reader.nextName();
-      if (object.has(name)) {
-        throw new JsonParseException("'" + name + "' occurs twice");
-      }
-      object.add(
-          name,
-          reader.peek() == JsonToken.BEGIN_OBJECT
-              ? object(reader)
-              : JsonParser.parseReader(reader));
-    }
-    reader.endObject();
-    return object;
+    throw new InvalidInputException(file + " is not " + what + ": it is no JSON object");
   }
 
   /** Returns, in words, where an object that was stored differs from another. */

@@ -2,6 +2,7 @@ package io.winnow.core.internal.form;
 
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
 import java.util.List;
+import java.util.function.IntFunction;
 import java.util.stream.IntStream;
 
 /**
@@ -9,7 +10,9 @@ import java.util.stream.IntStream;
  * {@link Family}.
  *
  * @param vocabularySize token ids
- * @param forms what each layer is made of
+ * @param layers decoder layers
+ * @param forms what each layer is made of; made anew when asked for, since config.json may name
+ *     more layers than there are
  * @param kernel what all layers have in common
  * @param intermediateSize m, of one routed expert
  * @param experts n, per layer, as stored
@@ -23,7 +26,8 @@ import java.util.stream.IntStream;
  */
 public record DecoderConfig(
     int vocabularySize,
-    List<LayerForm> forms,
+    int layers,
+    IntFunction<LayerForm> forms,
     KernelConfig kernel,
     int intermediateSize,
     int experts,
@@ -34,10 +38,6 @@ public record DecoderConfig(
     boolean tiedHead,
     boolean biasedHead,
     boolean biasedFeedForward) {
-
-  public DecoderConfig {
-    forms = List.copyOf(forms);
-  }
 
   /**
    * Reads the fields that all families share.
@@ -55,19 +55,14 @@ public record DecoderConfig(
     return kernel.hiddenSize();
   }
 
-  /** Returns the number of layers. */
-  public int layers() {
-    return forms.size();
-  }
-
   /** Returns the sequence mixer of a layer. */
   public SequenceMixer mixer(int layer) {
-    return forms.get(layer).mixer();
+    return forms.apply(layer).mixer();
   }
 
   /** Returns whether a layer has experts. */
   public boolean isSparse(int layer) {
-    return forms.get(layer).sparse();
+    return forms.apply(layer).sparse();
   }
 
   /** Returns the same with another number of experts per layer. */
@@ -76,6 +71,7 @@ public record DecoderConfig(
         ? this
         : new DecoderConfig(
             vocabularySize,
+            layers,
             forms,
             kernel,
             intermediateSize,
@@ -91,11 +87,11 @@ public record DecoderConfig(
 
   /** Returns the layers that have experts, ascending. */
   public List<Integer> sparseLayers() {
-    return IntStream.range(0, layers()).filter(this::isSparse).boxed().toList();
+    return IntStream.range(0, layers).filter(this::isSparse).boxed().toList();
   }
 
   /** Returns the sequence mixers that occur, each once, in the order of the layers. */
   public List<SequenceMixer> mixers() {
-    return forms.stream().map(LayerForm::mixer).distinct().toList();
+    return IntStream.range(0, layers).mapToObj(this::mixer).distinct().toList();
   }
 }

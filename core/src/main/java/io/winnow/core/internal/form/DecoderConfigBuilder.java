@@ -7,12 +7,12 @@ import io.winnow.core.internal.form.GroupedAttention.Gate;
 import io.winnow.core.internal.form.GroupedAttention.QueryKeyNorm;
 import io.winnow.core.internal.form.PositionForm.Growth;
 import io.winnow.core.internal.form.PositionForm.Visibility;
-import java.util.ArrayList;
 import java.util.Collections;
 import java.util.EnumSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import java.util.function.IntFunction;
 import java.util.function.IntPredicate;
@@ -32,6 +32,7 @@ public final class DecoderConfigBuilder {
   private final Set<MixerPart> extras = EnumSet.noneOf(MixerPart.class);
   private final Map<String, Rotary> rotaries = new HashMap<>();
   private final Map<String, RotaryConfig> rotations = new HashMap<>();
+  private List<String> rotaryEntries = List.of("");
   private int intermediateSize;
   private int sharedSize;
   private int denseSize;
@@ -167,8 +168,13 @@ public final class DecoderConfigBuilder {
     return this;
   }
 
-  /** Sets by which entry of {@code rope_parameters} a layer is rotated, where it has entries. */
-  public DecoderConfigBuilder rotary(IntFunction<String> entryOfLayer) {
+  /**
+   * Sets by which entry of {@code rope_parameters} a layer is rotated.
+   *
+   * @param newEntries all of them
+   */
+  public DecoderConfigBuilder rotary(List<String> newEntries, IntFunction<String> entryOfLayer) {
+    rotaryEntries = List.copyOf(newEntries);
     rotaryOf = entryOfLayer;
     return this;
   }
@@ -269,13 +275,21 @@ public final class DecoderConfigBuilder {
       throw new InvalidInputException(
           "rms_norm_eps is " + rmsEpsilon + " in config.json; it must not be negative");
     }
-    List<LayerForm> forms = new ArrayList<>();
-    for (int layer = 0; layer < layers; layer++) {
-      forms.add(new LayerForm(latent ? latent(layer) : grouped(layer), sparse.test(layer)));
+    int ofHead =
+        latent ? json.requirePositiveInt("qk_rope_head_dim") : json.intOr(headSize, "head_dim");
+    int positions = json.requirePositiveInt("max_position_embeddings");
+    for (String entry : rotaryEntries) {
+      Rotary rotary = Rotary.read(json, entry, ofHead, partialRotary, theta, positions);
+      positions = Math.min(positions, rotary.maxPositions());
+      rotaries.put(entry, rotary);
+      rotations.put(
+          entry, new RotaryConfig(rotary.inverseFrequencies(), rotary.factor(), interleaved));
     }
+    IntFunction<SequenceMixer> mixer = latent ? latentAttention() : groupedAttention(ofHead);
     return new DecoderConfig(
         json.requirePositiveInt("vocab_size"),
-        forms,
+        layers,
+        layer -> new LayerForm(mixer.apply(layer), sparse.test(layer)),
         new KernelConfig(
             hiddenSize, rmsEpsilon, embeddingFactor, residualFactor, logitsDivisor, layerNorm),
         intermediateSize,
@@ -283,36 +297,21 @@ public final class DecoderConfigBuilder {
         topK,
         sharedSize,
         denseSize,
-        rotaries.values().stream().mapToInt(Rotary::maxPositions).min().orElseGet(this::positions),
+        positions,
         json.booleanOr(tiedHead, "tie_word_embeddings"),
         biasedHead,
         biasedFeedForward);
   }
 
-  private int positions() {
-    return json.requirePositiveInt("max_position_embeddings");
-  }
-
-  private Rotary rotary(int layer, int size) {
-    return rotaries.computeIfAbsent(
-        rotaryOf.apply(layer),
-        entry -> Rotary.read(json, entry, size, partialRotary, theta, positions()));
-  }
-
-  private PositionForm positions(int layer, Rotary rotary, boolean explicit) {
-    RotaryConfig rotation = null;
-    if (rotated.test(layer)) {
-      rotation =
-          rotations.computeIfAbsent(
-              rotaryOf.apply(layer),
-              entry -> new RotaryConfig(rotary.inverseFrequencies(), rotary.factor(), interleaved));
-    }
+  private PositionForm positions(int layer, boolean explicit) {
     Visibility seen = visibility.apply(layer);
     return new PositionForm(
-        rotation, new Visibility(seen.window(), seen.chunk(), explicit), growth.apply(layer));
+        rotated.test(layer) ? rotations.get(rotaryOf.apply(layer)) : null,
+        new Visibility(seen.window(), seen.chunk(), explicit),
+        growth.apply(layer));
   }
 
-  private SequenceMixer grouped(int layer) {
+  private IntFunction<SequenceMixer> groupedAttention(int size) {
     int keyValueHeads = json.intOr(heads, "num_key_value_heads");
     if (keyValueHeads < 1 || heads % keyValueHeads != 0) {
       throw new InvalidInputException(
@@ -321,37 +320,43 @@ public final class DecoderConfigBuilder {
               + " in config.json, which does not divide num_attention_heads, "
               + heads);
     }
-    int size = json.intOr(headSize, "head_dim");
-    PositionForm positions =
-        positions(layer, rotary(layer, size), extras.contains(MixerPart.SINKS));
-    return new GroupedAttention(
-        heads,
-        keyValueHeads,
-        size,
-        size,
-        scale == 0 ? 1 / Math.sqrt(size) : scale,
-        positions,
-        norm == QueryKeyNorm.ROTATED && positions.rotary() == null ? QueryKeyNorm.NONE : norm,
-        clip,
-        Gate.NONE,
-        extras);
+    boolean explicit = extras.contains(MixerPart.SINKS);
+    return layer -> {
+      PositionForm positions = positions(layer, explicit);
+      return new GroupedAttention(
+          heads,
+          keyValueHeads,
+          size,
+          size,
+          scale == 0 ? 1 / Math.sqrt(size) : scale,
+          positions,
+          norm == QueryKeyNorm.ROTATED && positions.rotary() == null ? QueryKeyNorm.NONE : norm,
+          clip,
+          Gate.NONE,
+          extras);
+    };
   }
 
-  private SequenceMixer latent(int layer) {
+  private IntFunction<SequenceMixer> latentAttention() {
     int plainSize = json.requirePositiveInt("qk_nope_head_dim");
-    int rotarySize = json.requirePositiveInt("qk_rope_head_dim");
-    Rotary rotary = rotary(layer, rotarySize);
-    double factor = rotary.scaleFactor() / Math.sqrt((double) plainSize + rotarySize);
-    return new LatentAttention(
-        heads,
-        plainSize,
-        2 * rotary.inverseFrequencies().length,
-        json.requirePositiveInt("v_head_dim"),
-        json.requirePositiveInt("kv_lora_rank"),
-        json.intOr(0, "q_lora_rank"),
-        scale == 0 ? factor : scale,
-        LATENT_EPSILON,
-        biasedLatent,
-        positions(layer, rotary, false));
+    int valueSize = json.requirePositiveInt("v_head_dim");
+    int rank = json.requirePositiveInt("kv_lora_rank");
+    int queryRank = json.intOr(0, "q_lora_rank");
+    return layer -> {
+      Rotary rotary = Objects.requireNonNull(rotaries.get(rotaryOf.apply(layer)));
+      int rotarySize = 2 * rotary.inverseFrequencies().length;
+      double factor = rotary.scaleFactor() / Math.sqrt((double) plainSize + rotarySize);
+      return new LatentAttention(
+          heads,
+          plainSize,
+          rotarySize,
+          valueSize,
+          rank,
+          queryRank,
+          scale == 0 ? factor : scale,
+          LATENT_EPSILON,
+          biasedLatent,
+          positions(layer, false));
+    };
   }
 }

@@ -2,6 +2,7 @@ package io.winnow.core.internal.kernel;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
+import io.winnow.core.TokenCache;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -15,7 +16,7 @@ import org.jspecify.annotations.Nullable;
  * keys and values, or rotated keys and latent vectors. It grows by blocks. Not thread-safe: one
  * cache serves one generation. The caller closes it.
  */
-public final class KeyValueCache implements AutoCloseable {
+public final class KeyValueCache implements TokenCache {
   private static final int BLOCK = 256;
 
   private final NDManager manager;
@@ -46,16 +47,12 @@ public final class KeyValueCache implements AutoCloseable {
     }
   }
 
-  /** Returns how many positions are filled, padding included. */
+  @Override
   public int length() {
     return length;
   }
 
-  /**
-   * Notes that a sequence has ended: its place is still computed, but takes no expert any more.
-   *
-   * @param sequence counted from 0
-   */
+  @Override
   public void end(int sequence) {
     ended.set(Objects.checkIndex(sequence, padding.length));
   }
@@ -79,7 +76,7 @@ public final class KeyValueCache implements AutoCloseable {
     return any ? idle : null;
   }
 
-  /** Returns the padding of each sequence. */
+  @Override
   public long[] padding() {
     return padding.clone();
   }
@@ -138,6 +135,11 @@ public final class KeyValueCache implements AutoCloseable {
 
   NDManager manager() {
     return manager;
+  }
+
+  /** Returns whether the cache was made with this manager as its parent. */
+  public boolean isInside(NDManager parent) {
+    return manager.getParentManager() == parent;
   }
 
   /** Notes that every layer has taken new tokens. */

@@ -19,8 +19,6 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.Optional;
-import java.util.TreeMap;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
@@ -29,64 +27,26 @@ import org.jspecify.annotations.Nullable;
  * dimensions demand.
  */
 public final class CheckpointLayout {
-  /** The field of config.json that says how many rows the gate of a merged checkpoint has. */
-  private static final String ROUTER_EXPERTS = "winnow.router_experts";
-
-  /** The field of config.json that counts the experts of each layer that has some. */
-  private static final String EXPERTS_PER_LAYER = "winnow.experts_per_layer";
-
   private final Checkpoint checkpoint;
   private final Family family;
   private final CheckpointConfig json;
   private final DecoderConfig config;
-  private final Quantization quantization;
-  private final @Nullable Integer mappedExperts;
+  private final StoredTensors tensors;
+  private final ExpertCounts counts;
+  private final ExpertStorage storage;
 
-  /** By layer the number of its experts, where layers differ; else empty. */
-  private final Map<Integer, Integer> expertsOfLayers = new TreeMap<>();
-
-  private CheckpointLayout(Checkpoint checkpoint, Family family, @Nullable Integer mappedExperts) {
+  private CheckpointLayout(Checkpoint checkpoint, Family family) {
     this.checkpoint = checkpoint;
     this.family = family;
-    this.mappedExperts = mappedExperts;
     json =
         family.section().isEmpty()
             ? checkpoint.config()
             : checkpoint.config().section(family.section());
-    quantization = Quantization.read(checkpoint, json, layout());
+    Quantization quantization = Quantization.read(checkpoint, json, ExpertStorage.cutOf(family));
+    tensors = new StoredTensors(family, checkpoint, quantization);
     config = family.config().apply(json);
-    if (isOurs(checkpoint)) {
-      readExpertsOfLayers();
-    }
-  }
-
-  private static boolean isOurs(Checkpoint checkpoint) {
-    return checkpoint.config().modelType().startsWith(Families.OURS);
-  }
-
-  private void readExpertsOfLayers() {
-    Optional<List<Integer>> counts = checkpoint.config().ints(EXPERTS_PER_LAYER);
-    if (counts.isEmpty()) {
-      return;
-    }
-    List<Integer> sparse = config.sparseLayers();
-    if (counts.get().size() != sparse.size()) {
-      throw new InvalidInputException(
-          String.format(
-              "'%s' in config.json of %s has %d numbers, for %d layers with experts; the file is"
-                  + " damaged, write the checkpoint again",
-              EXPERTS_PER_LAYER, checkpoint.folder(), counts.get().size(), sparse.size()));
-    }
-    for (int i = 0; i < sparse.size(); i++) {
-      int count = counts.get().get(i);
-      if (count < 1 || count > config.experts()) {
-        throw new InvalidInputException(
-            String.format(
-                "'%s' in config.json of %s says %d for layer %d; layers have 1 to %d experts",
-                EXPERTS_PER_LAYER, checkpoint.folder(), count, sparse.get(i), config.experts()));
-      }
-      expertsOfLayers.put(sparse.get(i), count);
-    }
+    counts = ExpertCounts.read(checkpoint, config);
+    storage = ExpertStorage.of(tensors, config, counts);
   }
 
   /**
@@ -96,12 +56,7 @@ public final class CheckpointLayout {
    *     missing or has another shape
    */
   public static CheckpointLayout of(Checkpoint checkpoint) {
-    boolean merged = isOurs(checkpoint) && checkpoint.config().ints(EXPERTS_PER_LAYER).isEmpty();
-    CheckpointLayout layout =
-        new CheckpointLayout(
-            checkpoint,
-            Families.of(checkpoint),
-            merged ? checkpoint.config().requirePositiveInt(ROUTER_EXPERTS) : null);
+    CheckpointLayout layout = new CheckpointLayout(checkpoint, Families.of(checkpoint));
     layout.embedding();
     layout.finalNorm();
     layout.head();
@@ -141,12 +96,11 @@ public final class CheckpointLayout {
   }
 
   public Quantization quantization() {
-    return quantization;
+    return tensors.quantization();
   }
 
-  /** Returns a tensor that is never quantised. */
   private TensorInfo plain(String name, long... shape) {
-    return Quantization.plain(checkpoint.tensor(name, shape));
+    return tensors.plain(name, shape);
   }
 
   /** A norm's weight, and its bias where there is one. */
@@ -181,12 +135,12 @@ public final class CheckpointLayout {
 
   /** Returns n, the experts of a layer as stored. */
   public int experts(int layer) {
-    return expertsOfLayers.getOrDefault(layer, config.experts());
+    return counts.of(layer);
   }
 
   /** Returns whether layers may have different numbers of experts, so that only we can read it. */
   public boolean isUneven() {
-    return !expertsOfLayers.isEmpty();
+    return counts.isUneven();
   }
 
   public TensorInfo embedding() {
@@ -249,7 +203,7 @@ public final class CheckpointLayout {
               stored.put(
                   part,
                   part.isMatrix()
-                      ? quantization.matrix(checkpoint, name, shape[0], shape[1])
+                      ? tensors.matrix(name, shape[0], shape[1])
                       : new StoredWeight.Plain(plain(name, shape)));
             });
     return stored;
@@ -277,19 +231,19 @@ public final class CheckpointLayout {
 
   /** Returns n, the rows of the gate, of which a router mapping makes the experts' scores. */
   int routerExperts(int layer) {
-    return mappedExperts == null ? experts(layer) : mappedExperts;
+    return counts.gateRows(layer);
   }
 
   /** Returns whether the checkpoint holds merged experts, and router mappings for them. */
   public boolean isMerged() {
-    return mappedExperts != null;
+    return counts.isMapped();
   }
 
   /** Returns the router mapping {@code [r, n]} of a merged checkpoint; null for others. */
   public @Nullable TensorInfo routerMapping(int layer) {
-    return mappedExperts == null
-        ? null
-        : plain(family.names().routerMapping(layer), experts(layer), mappedExperts);
+    return isMerged()
+        ? plain(family.names().routerMapping(layer), experts(layer), routerExperts(layer))
+        : null;
   }
 
   /** Returns gate, up and down of a layer without experts, and their biases if there are some. */
@@ -308,11 +262,12 @@ public final class CheckpointLayout {
     List<StoredWeight> stored = new ArrayList<>();
     Collections.addAll(
         stored,
-        matrices(
+        tensors.feedForward(
             prefix + names.get(0) + "weight",
             prefix + names.get(1) + "weight",
             prefix + names.get(2) + "weight",
-            size));
+            size,
+            config.hiddenSize()));
     if (config.biasedFeedForward()) {
       for (int i = 0; i < names.size(); i++) {
         String name = prefix + names.get(i) + "bias";
@@ -320,15 +275,6 @@ public final class CheckpointLayout {
       }
     }
     return stored.toArray(StoredWeight[]::new);
-  }
-
-  private StoredWeight[] matrices(String gate, String up, String down, long size) {
-    long hidden = config.hiddenSize();
-    return new StoredWeight[] {
-      quantization.matrix(checkpoint, gate, size, hidden),
-      quantization.matrix(checkpoint, up, size, hidden),
-      quantization.matrix(checkpoint, down, hidden, size)
-    };
   }
 
   /** Returns what the shared expert's weight is computed by, {@code [1, d]}; null for 1. */
@@ -342,102 +288,17 @@ public final class CheckpointLayout {
    * MXFP4: gate and up, down, and their biases if there are some.
    */
   public StoredWeight[] expert(int layer, int expert) {
-    long size = config.intermediateSize();
-    if (family.names().experts() instanceof ExpertNames.Single single) {
-      return matrices(
-          family.names().expert(layer, single.gate(), expert),
-          family.names().expert(layer, single.up(), expert),
-          family.names().expert(layer, single.down(), expert),
-          size);
-    }
-    List<StoredWeight> slices = new ArrayList<>();
-    for (StoredWeight all : fusedExperts(layer)) {
-      slices.add(
-          all instanceof StoredWeight.Mxfp4 blocks
-              ? new StoredWeight.Mxfp4(
-                  ofExpert(layer, blocks.values(), expert),
-                  ofExpert(layer, blocks.scales(), expert))
-              : new StoredWeight.Plain(ofExpert(layer, all.values(), expert)));
-    }
-    if (layout() == ExpertNames.Layout.ROWS) {
-      TensorInfo both = slices.remove(0).values();
-      List<Long> half = List.of(size, (long) config.hiddenSize());
-      slices.add(0, new StoredWeight.Plain(part(both, 0, 2, half)));
-      slices.add(1, new StoredWeight.Plain(part(both, 1, 2, half)));
-    }
-    return slices.toArray(StoredWeight[]::new);
-  }
-
-  private TensorInfo ofExpert(int layer, TensorInfo all, int expert) {
-    return part(all, expert, experts(layer), all.shape().subList(1, all.shape().size()));
-  }
-
-  private static TensorInfo part(TensorInfo all, int index, int parts, List<Long> shape) {
-    long length = all.length() / parts;
-    return new TensorInfo(
-        all.name() + "[" + index + "]",
-        all.type(),
-        shape,
-        all.file(),
-        all.offset() + index * length,
-        length);
+    return storage.expert(layer, expert);
   }
 
   /** Returns how fused experts are cut; null where each has tensors of its own. */
   public ExpertNames.@Nullable Layout layout() {
-    return family.names().experts() instanceof ExpertNames.Fused fused ? fused.layout() : null;
+    return storage.cut();
   }
 
   /** Returns the weights of all experts of a layer: fused ones, or those of each. */
   public List<StoredWeight> routedExperts(int layer) {
-    if (layout() != null) {
-      return fusedExperts(layer);
-    }
-    List<StoredWeight> stored = new ArrayList<>();
-    for (int expert = 0; expert < experts(layer); expert++) {
-      Collections.addAll(stored, expert(layer, expert));
-    }
-    return stored;
-  }
-
-  /** Returns the weights that hold all experts of a layer; none where each has its own. */
-  private List<StoredWeight> fusedExperts(int layer) {
-    if (!(family.names().experts() instanceof ExpertNames.Fused fused)) {
-      return List.of();
-    }
-    long hidden = config.hiddenSize();
-    long size = config.intermediateSize();
-    List<StoredWeight> stored = new ArrayList<>();
-    stored.add(
-        fused(
-            layer, fused.layout(), family.names().block(layer, fused.gateUp()), 2 * size, hidden));
-    stored.add(
-        fused(layer, fused.layout(), family.names().block(layer, fused.down()), hidden, size));
-    if (fused.gateUpBias() != null && fused.downBias() != null) {
-      stored.add(
-          new StoredWeight.Plain(
-              plain(family.names().block(layer, fused.gateUpBias()), experts(layer), 2 * size)));
-      stored.add(
-          new StoredWeight.Plain(
-              plain(family.names().block(layer, fused.downBias()), experts(layer), hidden)));
-    }
-    return stored;
-  }
-
-  /** Returns all experts' matrices {@code [rows, columns]}, which may be stored transposed. */
-  private StoredWeight fused(
-      int layer, ExpertNames.Layout layout, String name, long rows, long columns) {
-    long experts = experts(layer);
-    // The blocks are those of gpt-oss; what alternates are rows in them.
-    if (layout == ExpertNames.Layout.ALTERNATING_COLUMNS
-        && quantization.isBlocks(checkpoint, name)) {
-      List<TensorInfo> blocks = Quantization.blocks(checkpoint, name, experts, rows, columns);
-      return new StoredWeight.Mxfp4(blocks.get(0), blocks.get(1));
-    }
-    return new StoredWeight.Plain(
-        layout == ExpertNames.Layout.ROWS
-            ? plain(name, experts, rows, columns)
-            : plain(name, experts, columns, rows));
+    return storage.all(layer);
   }
 
   /** Returns the tensors that hold a row for each expert of a layer. */
@@ -454,7 +315,7 @@ public final class CheckpointLayout {
     if (correction != null) {
       infos.add(correction);
     }
-    fusedExperts(layer).forEach(weight -> infos.addAll(weight.tensors()));
+    storage.fused(layer).forEach(weight -> infos.addAll(weight.tensors()));
     return infos;
   }
 
@@ -467,11 +328,7 @@ public final class CheckpointLayout {
     if (config.isSparse(layer)) {
       infos.add(router(layer));
       infos.addAll(expertRows(layer));
-      if (layout() == null) {
-        for (int expert = 0; expert < experts(layer); expert++) {
-          Collections.addAll(weights, expert(layer, expert));
-        }
-      }
+      weights.addAll(storage.all(layer));
       StoredWeight[] shared = shared(layer);
       if (shared != null) {
         Collections.addAll(weights, shared);
@@ -510,9 +367,9 @@ public final class CheckpointLayout {
    * routing to experts with tensors of their own has no gradient here.
    */
   public @Nullable String whyNotTrainable() {
-    if (!quantization.isNone()) {
+    if (!quantization().isNone()) {
       return "Quantised weights ("
-          + quantization.method()
+          + quantization().method()
           + ") are not trained; convert the checkpoint to F32, F16 or BF16 for that";
     }
     boolean plain =

@@ -3,9 +3,9 @@ package io.winnow.core.internal.scoring;
 import ai.djl.Model;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
-import io.winnow.core.internal.decoder.MoeDecoder;
+import io.winnow.core.LanguageModel;
+import io.winnow.core.TokenCache;
 import io.winnow.core.internal.environment.Interruption;
-import io.winnow.core.internal.kernel.KeyValueCache;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -22,12 +22,12 @@ final class CachedScorer implements ContinuationScorer {
   private static final int LEAST_ROWS = 16;
 
   private final Model model;
-  private final MoeDecoder decoder;
+  private final LanguageModel languageModel;
   private final int batch;
 
-  CachedScorer(Model model, MoeDecoder decoder, int batch) {
+  CachedScorer(Model model, LanguageModel languageModel, int batch) {
     this.model = model;
-    this.decoder = decoder;
+    this.languageModel = languageModel;
     this.batch = batch;
   }
 
@@ -40,10 +40,10 @@ final class CachedScorer implements ContinuationScorer {
       order.add(i);
     }
     order.sort(Comparator.comparingInt(i -> units.get(i).context().length));
-    KeyValueCache prefix = null;
+    TokenCache prefix = null;
     try {
       if (shared > 0) {
-        prefix = decoder.newCache(0);
+        prefix = languageModel.newCache(0);
         next(Arrays.copyOf(units.get(0).context(), shared), 1, prefix);
       }
       int from = 0;
@@ -68,7 +68,7 @@ final class CachedScorer implements ContinuationScorer {
     while (to < order.size() && to - from < batch) {
       Continuations unit = units.get(order.get(to));
       longest = Math.max(longest, unit.longest() - 1);
-      if (to > from && unit.context().length + longest > decoder.maxPositions()) {
+      if (to > from && unit.context().length + longest > languageModel.maxPositions()) {
         break;
       }
       to++;
@@ -79,7 +79,7 @@ final class CachedScorer implements ContinuationScorer {
   private void scoreBatch(
       List<Continuations> units,
       List<Integer> batchUnits,
-      @Nullable KeyValueCache prefix,
+      @Nullable TokenCache prefix,
       int shared,
       Sink sink) {
     int rows = batchUnits.size();
@@ -92,10 +92,10 @@ final class CachedScorer implements ContinuationScorer {
       padding[row] = width - own;
       System.arraycopy(context, shared, input, row * width + width - own, own);
     }
-    try (KeyValueCache contexts =
+    try (TokenCache contexts =
         prefix == null
-            ? decoder.newCache(padding)
-            : decoder.expand(prefix, new int[rows], width, padding)) {
+            ? languageModel.newCache(padding)
+            : languageModel.expand(prefix, new int[rows], width, padding)) {
       scoreFirstTokens(units, batchUnits, input, contexts, sink);
       List<RowBatch.Row> rest = new ArrayList<>();
       for (int source = 0; source < rows; source++) {
@@ -122,7 +122,7 @@ final class CachedScorer implements ContinuationScorer {
    */
   private int passEnd(List<RowBatch.Row> rows, int from) {
     int longest = rows.get(from).width();
-    int most = from + TargetLikelihoods.maxSequences(longest, decoder.vocabularySize());
+    int most = from + TargetLikelihoods.maxSequences(longest, languageModel.vocabularySize());
     int to = from + 1;
     while (to < Math.min(rows.size(), most)
         && (to - from < LEAST_ROWS || 4 * rows.get(to).width() >= 3 * longest)) {
@@ -135,7 +135,7 @@ final class CachedScorer implements ContinuationScorer {
       List<Continuations> units,
       List<Integer> batchUnits,
       long[] input,
-      KeyValueCache contexts,
+      TokenCache contexts,
       Sink sink) {
     // All continuations of a context start at the same logits.
     int most =
@@ -146,7 +146,7 @@ final class CachedScorer implements ContinuationScorer {
     int rows = batchUnits.size();
     try (NDManager manager = model.getNDManager().newSubManager()) {
       var ids = manager.create(input, new Shape(rows, input.length / rows));
-      var logits = decoder.next(ids, contexts);
+      var logits = languageModel.next(ids, contexts);
       for (int i = 0; i < most; i++) {
         long[] targets = new long[rows];
         for (int row = 0; row < rows; row++) {
@@ -163,19 +163,19 @@ final class CachedScorer implements ContinuationScorer {
     }
   }
 
-  private void scoreRest(List<RowBatch.Row> rows, KeyValueCache contexts, Sink sink) {
+  private void scoreRest(List<RowBatch.Row> rows, TokenCache contexts, Sink sink) {
     RowBatch pass = new RowBatch(rows);
     int[] sources = rows.stream().mapToInt(RowBatch.Row::source).toArray();
-    try (KeyValueCache cache = decoder.expand(contexts, sources, pass.width());
+    try (TokenCache cache = languageModel.expand(contexts, sources, pass.width());
         NDManager manager = model.getNDManager().newSubManager()) {
-      pass.score(decoder.next(pass.ids(manager), cache, pass.width()), sink);
+      pass.score(languageModel.next(pass.ids(manager), cache, pass.width()), sink);
     }
   }
 
-  private void next(long[] tokens, int sequences, KeyValueCache cache) {
+  private void next(long[] tokens, int sequences, TokenCache cache) {
     try (NDManager manager = model.getNDManager().newSubManager()) {
       var unused =
-          decoder.next(
+          languageModel.next(
               manager.create(tokens, new Shape(sequences, tokens.length / sequences)), cache);
     }
   }

@@ -3,8 +3,8 @@ package io.winnow.core.internal.scoring;
 import ai.djl.Model;
 import ai.djl.util.Progress;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.LanguageModel;
 import io.winnow.core.MoeModel;
-import io.winnow.core.internal.decoder.MoeDecoder;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -78,8 +78,8 @@ public final class ContinuationScoring {
   }
 
   private ContinuationScorer scorer() {
-    return sharing && model.getBlock() instanceof MoeDecoder decoder
-        ? new CachedScorer(model, decoder, batch)
+    return sharing && model.getBlock() instanceof LanguageModel languageModel
+        ? new CachedScorer(model, languageModel, batch)
         : new PlainScorer(model, batch);
   }
 

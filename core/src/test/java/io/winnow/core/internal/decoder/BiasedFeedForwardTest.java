@@ -1,14 +1,11 @@
 package io.winnow.core.internal.decoder;
 
+import static io.winnow.core.LoadedModels.load;
+import static io.winnow.core.LoadedModels.logits;
 import static org.assertj.core.api.Assertions.assertThat;
 
-import ai.djl.Device;
 import ai.djl.Model;
-import ai.djl.ndarray.NDList;
-import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
-import ai.djl.ndarray.types.Shape;
-import ai.djl.training.ParameterStore;
 import io.winnow.core.Fixtures;
 import io.winnow.core.MoeModel;
 import io.winnow.core.TokenSequences;
@@ -44,28 +41,6 @@ class BiasedFeedForwardTest {
 
   private static TokenSequences inputs(String name) {
     return Fixtures.tokens(folder(name).resolve("golden.safetensors"), "input_ids");
-  }
-
-  private static Model load(Path folder, DataType type, boolean fused) {
-    return MoeModels.loader(folder)
-        .optDevice(Device.cpu())
-        .optDataType(type)
-        .optFused(fused)
-        .load();
-  }
-
-  private static float[] logits(Model model, TokenSequences tokens) {
-    try (NDManager manager = model.getNDManager().newSubManager()) {
-      NDList ids =
-          new NDList(
-              manager.create(
-                  tokens.flatten(0, tokens.count()), new Shape(tokens.count(), tokens.length())));
-      return model
-          .getBlock()
-          .forward(new ParameterStore(manager, false), ids, false)
-          .singletonOrThrow()
-          .toFloatArray();
-    }
   }
 
   @ParameterizedTest(name = "{0}, fused = {1}")

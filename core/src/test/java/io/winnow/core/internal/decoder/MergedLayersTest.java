@@ -1,5 +1,6 @@
 package io.winnow.core.internal.decoder;
 
+import static io.winnow.core.LoadedModels.relativeError;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
@@ -9,12 +10,12 @@ import ai.djl.Model;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
-import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.training.ParameterStore;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.LoadedModels;
 import io.winnow.core.MergeableMoeLayer;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
@@ -49,18 +50,11 @@ public class MergedLayersTest {
   @TempDir private Path folder;
 
   public static MoeModels.Loader loader(Path checkpoint) {
-    return MoeModels.loader(checkpoint).optDevice(Device.cpu()).optDataType(DataType.FLOAT32);
+    return LoadedModels.float32(checkpoint);
   }
 
   public static float[] logits(Model model) {
-    try (NDManager manager = model.getNDManager().newSubManager()) {
-      NDArray input = manager.create(TOKENS, new Shape(1, TOKENS.length));
-      return model
-          .getBlock()
-          .forward(new ParameterStore(manager, false), new NDList(input), false)
-          .singletonOrThrow()
-          .toFloatArray();
-    }
+    return LoadedModels.logits(model, TOKENS);
   }
 
   public static List<? extends MergeableMoeLayer> layers(Model model) {
@@ -89,17 +83,6 @@ public class MergedLayersTest {
     return ExpertMerge.of(router, experts);
   }
 
-  private static double difference(float[] a, float[] b) {
-    assertThat(a).hasSameSizeAs(b);
-    double squares = 0;
-    double norm = 0;
-    for (int i = 0; i < a.length; i++) {
-      squares += Math.pow(a[i] - b[i], 2);
-      norm += Math.pow(b[i], 2);
-    }
-    return Math.sqrt(squares / norm);
-  }
-
   @ParameterizedTest(name = "fused = {0}")
   @ValueSource(booleans = {true, false})
   void theIdentityIsTheModelAndUndoRestoresItExactly(boolean fused) throws Exception {
@@ -109,7 +92,7 @@ public class MergedLayersTest {
       apply(model, ExpertMerge.ofRetained(EXPERTS, 0, 1, 2, 3), 2);
       assertThat(logits(model)).isEqualTo(before);
       apply(model, random(1), 2);
-      assertThat(difference(logits(model), before)).isGreaterThan(0.01);
+      assertThat(relativeError(logits(model), before)).isGreaterThan(0.01);
       undo(model);
       undo(model);
       assertThat(logits(model)).isEqualTo(before);
@@ -146,7 +129,7 @@ public class MergedLayersTest {
     try (Model model = loader(checkpoint).optFused(fused).load();
         Model expected = loader(computed).optFused(fused).load()) {
       apply(model, rowsOfTheGate, 2);
-      assertThat(difference(logits(model), logits(expected))).isLessThan(1e-5);
+      assertThat(relativeError(logits(model), logits(expected))).isLessThan(1e-5);
     }
   }
 
@@ -226,7 +209,7 @@ public class MergedLayersTest {
         Model plain = loader(checkpoint).optFused(false).load()) {
       apply(fused, random(4), 2);
       apply(plain, random(4), 2);
-      assertThat(difference(logits(fused), logits(plain))).isLessThan(1e-5);
+      assertThat(relativeError(logits(fused), logits(plain))).isLessThan(1e-5);
     }
   }
 
@@ -237,15 +220,15 @@ public class MergedLayersTest {
         new RandomCheckpoint().type(TensorType.valueOf(type)).write(folder.resolve("model"));
     try (Model narrow = MoeModels.load(checkpoint, Device.cpu());
         Model wide = loader(checkpoint).load()) {
-      double unmerged = difference(logits(narrow), logits(wide));
+      double unmerged = relativeError(logits(narrow), logits(wide));
       // All three are selected, so that rounding exchanges no experts.
       apply(narrow, random(5), 3);
       apply(wide, random(5), 3);
-      double merged = difference(logits(narrow), logits(wide));
+      double merged = relativeError(logits(narrow), logits(wide));
       assertThat(merged).as("%s against %s without merges", merged, unmerged).isLessThan(0.03);
       undo(narrow);
       undo(wide);
-      assertThat(difference(logits(narrow), logits(wide))).isEqualTo(unmerged);
+      assertThat(relativeError(logits(narrow), logits(wide))).isEqualTo(unmerged);
     }
   }
 

@@ -1,5 +1,8 @@
 package io.winnow.core.internal.decoder;
 
+import static io.winnow.core.LoadedModels.assertClose;
+import static io.winnow.core.LoadedModels.ids;
+import static io.winnow.core.LoadedModels.loader;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import ai.djl.Device;
@@ -10,10 +13,11 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.training.ParameterStore;
-import com.google.gson.JsonObject;
-import com.google.gson.JsonParser;
 import io.winnow.core.Fixtures;
-import io.winnow.core.ForwardObserver;
+import io.winnow.core.LanguageModel;
+import io.winnow.core.LoadedModels;
+import io.winnow.core.LoadedModels.Recorder;
+import io.winnow.core.LoadedModels.Seen;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.TokenSequences;
@@ -21,65 +25,39 @@ import io.winnow.core.generate.Generator;
 import io.winnow.core.internal.kernel.KeyValueCache;
 import io.winnow.core.internal.safetensors.SafetensorsFile;
 import io.winnow.core.model.MoeModels;
-import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.TreeMap;
+import java.util.function.BiConsumer;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** The decoder against Hugging Face Transformers. */
 class MixtralGoldenTest {
-  private static final double TOLERANCE = 1e-4;
-
   /** Logits [sequences, length, vocabulary] and router logits per layer. */
-  private record Outputs(float[] logits, Map<Integer, float[]> routers) {}
+  private record Outputs(float[] logits, Map<Integer, Seen> routers) {}
 
-  private static MoeModels.Loader loader(Path folder, boolean fused) {
-    return MoeModels.loader(folder)
-        .optDevice(Device.cpu())
-        .optDataType(DataType.FLOAT32)
-        .optFused(fused);
+  /** Gives the trained model, whole and pruned, each by its name in the reference. */
+  private static void withTrainedModels(boolean fused, BiConsumer<String, Model> test) {
+    Map.of("full", Fixtures.TINY_MIXTRAL, "naee_code_r4", Fixtures.TINY_MIXTRAL_R4)
+        .forEach(
+            (name, folder) -> {
+              try (Model model = loader(folder, fused).load()) {
+                test.accept(name, model);
+              }
+            });
   }
 
   private static Outputs forward(Model model, TokenSequences sequences) {
-    Map<Integer, float[]> routers = new HashMap<>();
+    Map<Integer, Seen> seen = new HashMap<>();
     try (NDManager manager = model.getNDManager().newSubManager()) {
-      NDArray ids = ids(manager, sequences);
-      NDArray logits =
-          ((MoeDecoder) model.getBlock())
-              .logits(
-                  ids,
-                  new ForwardObserver() {
-                    @Override
-                    public RoutingDecision onRouting(
-                        MoeLayerView layer, float[] values, RoutingDecision decision) {
-                      routers.put(layer.layerIndex(), values);
-                      return decision;
-                    }
-                  });
-      return new Outputs(logits.toFloatArray(), routers);
+      NDArray logits = LanguageModel.of(model).logits(ids(manager, sequences), new Recorder(seen));
+      return new Outputs(logits.toFloatArray(), seen);
     }
-  }
-
-  private static NDArray ids(NDManager manager, TokenSequences sequences) {
-    return manager.create(
-        sequences.flatten(0, sequences.count()), new Shape(sequences.count(), sequences.length()));
-  }
-
-  private static void assertClose(float[] actual, float[] expected) {
-    assertThat(actual).hasSameSizeAs(expected);
-    double worst = 0;
-    for (int i = 0; i < actual.length; i++) {
-      worst = Math.max(worst, Math.abs((double) actual[i] - expected[i]));
-    }
-    assertThat(worst).as("greatest difference").isLessThan(TOLERANCE);
   }
 
   @ParameterizedTest(name = "fused = {0}")
@@ -90,9 +68,12 @@ class MixtralGoldenTest {
     try (Model model = loader(folder, fused).load()) {
       Outputs outputs =
           forward(model, Fixtures.tokens(folder.resolve("golden.safetensors"), "input_ids"));
-      assertClose(outputs.logits(), golden.readFloats("logits"));
+      assertClose(outputs.logits(), golden.readFloats("logits"), "what is computed");
       for (int layer = 0; layer < 3; layer++) {
-        assertClose(outputs.routers().get(layer), golden.readFloats("router_logits." + layer));
+        assertClose(
+            outputs.routers().get(layer).logits(),
+            golden.readFloats("router_logits." + layer),
+            "what is computed");
       }
     }
   }
@@ -101,25 +82,18 @@ class MixtralGoldenTest {
   void expertsAndWeightsOfRandomWeightsEqualTransformers() {
     Path folder = Fixtures.golden("mixtral");
     SafetensorsFile golden = SafetensorsFile.open(folder.resolve("golden.safetensors"));
-    Map<Integer, RoutingDecision> decisions = new HashMap<>();
+    Map<Integer, Seen> seen;
     try (Model model = loader(folder, true).load()) {
-      ((MoeDecoder) model.getBlock())
-          .forward(
-              Fixtures.tokens(folder.resolve("golden.safetensors"), "input_ids"),
-              new ForwardObserver() {
-                @Override
-                public RoutingDecision onRouting(
-                    MoeLayerView layer, float[] values, RoutingDecision decision) {
-                  decisions.put(layer.layerIndex(), decision);
-                  return decision;
-                }
-              });
+      seen =
+          LoadedModels.routing(
+              model, Fixtures.tokens(folder.resolve("golden.safetensors"), "input_ids"));
     }
     for (int layer = 0; layer < 3; layer++) {
-      RoutingDecision decision = decisions.get(layer);
+      RoutingDecision decision = seen.get(layer).decision();
       long[] experts = golden.readLongs("topk_index." + layer);
       assertThat(Arrays.stream(decision.experts()).asLongStream().toArray()).isEqualTo(experts);
-      assertClose(decision.weights(), golden.readFloats("topk_weight." + layer));
+      assertClose(
+          decision.weights(), golden.readFloats("topk_weight." + layer), "what is computed");
     }
   }
 
@@ -128,18 +102,16 @@ class MixtralGoldenTest {
   void logitsOfTheTrainedModelEqualTransformersFullAndPruned(boolean fused) {
     SafetensorsFile golden = SafetensorsFile.open(Fixtures.TINY_MIXTRAL_GOLDEN);
     TokenSequences sequences = Fixtures.tokens(Fixtures.TINY_MIXTRAL_GOLDEN, "input_ids");
-    Map<String, Path> folders =
-        Map.of("full", Fixtures.TINY_MIXTRAL, "naee_code_r4", Fixtures.TINY_MIXTRAL_R4);
-    folders.forEach(
-        (name, folder) -> {
-          try (Model model = loader(folder, fused).load()) {
-            Outputs outputs = forward(model, sequences);
-            assertClose(outputs.logits(), golden.readFloats(name + ".logits"));
-            for (int layer = 0; layer < 4; layer++) {
-              assertClose(
-                  outputs.routers().get(layer),
-                  golden.readFloats(name + ".router_logits." + layer));
-            }
+    withTrainedModels(
+        fused,
+        (name, model) -> {
+          Outputs outputs = forward(model, sequences);
+          assertClose(outputs.logits(), golden.readFloats(name + ".logits"), "what is computed");
+          for (int layer = 0; layer < 4; layer++) {
+            assertClose(
+                outputs.routers().get(layer).logits(),
+                golden.readFloats(name + ".router_logits." + layer),
+                "what is computed");
           }
         });
   }
@@ -147,23 +119,12 @@ class MixtralGoldenTest {
   @Test
   void randomWeightsPrunedWhileLoadingAndInPlaceEqualTransformers() throws Exception {
     Path folder = Fixtures.golden("mixtral");
-    JsonObject kept =
-        JsonParser.parseString(Files.readString(folder.resolve("pruned.json")))
-            .getAsJsonObject()
-            .getAsJsonObject("kept");
-    Map<Integer, List<Integer>> retained = new TreeMap<>();
-    kept.asMap()
-        .forEach(
-            (layer, experts) -> {
-              List<Integer> list = new ArrayList<>();
-              experts.getAsJsonArray().forEach(expert -> list.add(expert.getAsInt()));
-              retained.put(Integer.valueOf(layer), list);
-            });
+    Map<Integer, List<Integer>> retained = LoadedModels.retained("mixtral");
     Path golden = folder.resolve("golden_pruned.safetensors");
     TokenSequences sequences = Fixtures.tokens(golden, "input_ids");
     float[] expected = SafetensorsFile.open(golden).readFloats("logits");
     try (Model model = loader(folder, true).optRetained(retained).load()) {
-      assertClose(forward(model, sequences).logits(), expected);
+      assertClose(forward(model, sequences).logits(), expected, "what is computed");
     }
     for (boolean fused : new boolean[] {true, false}) {
       try (Model model = loader(folder, fused).load()) {
@@ -171,7 +132,7 @@ class MixtralGoldenTest {
           layer.retain(
               retained.get(layer.layerIndex()).stream().mapToInt(Integer::intValue).toArray());
         }
-        assertClose(forward(model, sequences).logits(), expected);
+        assertClose(forward(model, sequences).logits(), expected, "what is computed");
       }
     }
   }
@@ -181,19 +142,16 @@ class MixtralGoldenTest {
   void greedyContinuationEqualsTransformersWithAndWithoutCache(boolean fused) {
     SafetensorsFile golden = SafetensorsFile.open(Fixtures.TINY_MIXTRAL_GOLDEN);
     TokenSequences prompts = Fixtures.tokens(Fixtures.TINY_MIXTRAL_GOLDEN, "input_ids");
-    Map<String, Path> folders =
-        Map.of("full", Fixtures.TINY_MIXTRAL, "naee_code_r4", Fixtures.TINY_MIXTRAL_R4);
-    folders.forEach(
-        (name, folder) -> {
+    withTrainedModels(
+        fused,
+        (name, model) -> {
           long[] expected = golden.readLongs(name + ".generated");
-          try (Model model = loader(folder, fused).load()) {
-            for (int i = 0; i < prompts.count(); i++) {
-              long[] wanted = Arrays.copyOfRange(expected, i * 48, (i + 1) * 48);
-              assertThat(
-                      Generator.of(model).withEndTokens(Set.of()).generate(prompts.sequence(i), 48))
-                  .isEqualTo(wanted);
-              assertThat(withoutCache(model, prompts.sequence(i), 48)).isEqualTo(wanted);
-            }
+          for (int i = 0; i < prompts.count(); i++) {
+            long[] wanted = Arrays.copyOfRange(expected, i * 48, (i + 1) * 48);
+            assertThat(
+                    Generator.of(model).withEndTokens(Set.of()).generate(prompts.sequence(i), 48))
+                .isEqualTo(wanted);
+            assertThat(withoutCache(model, prompts.sequence(i), 48)).isEqualTo(wanted);
           }
         });
   }
@@ -279,7 +237,7 @@ class MixtralGoldenTest {
       System.arraycopy(more, 0, both, 256, 256);
       try (KeyValueCache whole = decoder.newCache(0)) {
         NDArray once = decoder.next(manager.create(both, new Shape(1, 512)), whole);
-        assertClose(continued.toFloatArray(), once.toFloatArray());
+        assertClose(continued.toFloatArray(), once.toFloatArray(), "what is computed");
       }
     }
   }

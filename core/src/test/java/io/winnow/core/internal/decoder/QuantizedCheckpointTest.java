@@ -1,5 +1,7 @@
 package io.winnow.core.internal.decoder;
 
+import static io.winnow.core.LoadedModels.load;
+import static io.winnow.core.LoadedModels.retained;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -8,7 +10,6 @@ import ai.djl.Model;
 import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
-import ai.djl.ndarray.types.Shape;
 import ai.djl.training.ParameterStore;
 import com.google.common.primitives.Ints;
 import com.google.gson.JsonNull;
@@ -17,6 +18,7 @@ import com.google.gson.JsonParser;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.Fixtures;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.LoadedModels;
 import io.winnow.core.MergeableMoeLayer;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
@@ -35,7 +37,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.TreeMap;
 import java.util.function.Consumer;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -63,28 +64,10 @@ class QuantizedCheckpointTest {
     return quantized(family, Fixtures.golden(family), folder.resolve("quantized"));
   }
 
-  private static Model load(Path folder, DataType type, boolean fused) {
-    return MoeModels.loader(folder)
-        .optDevice(Device.cpu())
-        .optDataType(type)
-        .optFused(fused)
-        .load();
-  }
-
   private static float[] logits(Model model, String family) {
     TokenSequences tokens =
         Fixtures.tokens(Fixtures.golden(family).resolve("golden.safetensors"), "input_ids");
-    try (NDManager manager = model.getNDManager().newSubManager()) {
-      NDList ids =
-          new NDList(
-              manager.create(
-                  tokens.flatten(0, tokens.count()), new Shape(tokens.count(), tokens.length())));
-      return model
-          .getBlock()
-          .forward(new ParameterStore(manager, false), ids, false)
-          .singletonOrThrow()
-          .toFloatArray();
-    }
+    return LoadedModels.logits(model, tokens);
   }
 
   private static double greatestDifference(float[] actual, float[] expected) {
@@ -95,20 +78,6 @@ class QuantizedCheckpointTest {
       worst = difference <= worst ? worst : difference;
     }
     return worst;
-  }
-
-  private static Map<Integer, List<Integer>> retained(String family) throws IOException {
-    Map<Integer, List<Integer>> retained = new TreeMap<>();
-    JsonParser.parseString(Files.readString(Fixtures.golden(family).resolve("pruned.json")))
-        .getAsJsonObject()
-        .getAsJsonObject("kept")
-        .asMap()
-        .forEach(
-            (layer, experts) ->
-                retained.put(
-                    Integer.valueOf(layer),
-                    experts.getAsJsonArray().asList().stream().map(e -> e.getAsInt()).toList()));
-    return retained;
   }
 
   @ParameterizedTest(name = "{0}, fused = {1}")

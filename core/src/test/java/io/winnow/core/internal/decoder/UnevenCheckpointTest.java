@@ -4,15 +4,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import ai.djl.Model;
-import ai.djl.ndarray.NDList;
-import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
-import ai.djl.ndarray.types.Shape;
-import ai.djl.training.ParameterStore;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import io.winnow.core.Fixtures;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.LoadedModels;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
 import io.winnow.core.Provenance;
@@ -139,16 +136,6 @@ class UnevenCheckpointTest {
   }
 
   private static float[] logits(Model model) {
-    try (NDManager manager = model.getNDManager().newSubManager()) {
-      long[] ids = {5, 17, 3, 90, 41, 8, 77, 2};
-      return model
-          .getBlock()
-          .forward(
-              new ParameterStore(manager, false),
-              new NDList(manager.create(ids, new Shape(1, ids.length))),
-              false)
-          .singletonOrThrow()
-          .toFloatArray();
-    }
+    return LoadedModels.logits(model, 5, 17, 3, 90, 41, 8, 77, 2);
   }
 }

@@ -69,6 +69,16 @@ public final class TestFiles {
     return bytes(SafetensorsFile.open(info.file()).read(info.name()));
   }
 
+  /** A tensor of these bytes. */
+  static OutputTensor ofBytes(String name, TensorType type, List<Long> shape, int... data) {
+    byte[] bytes = new byte[data.length];
+    for (int i = 0; i < data.length; i++) {
+      bytes[i] = (byte) data[i];
+    }
+    return new OutputTensor(
+        name, type, shape, List.of(new Segment.BufferSegment(ByteBuffer.wrap(bytes))));
+  }
+
   /** The names of everything below a folder, in order. */
   public static List<String> below(Path folder) {
     try (Stream<Path> paths = Files.walk(folder)) {

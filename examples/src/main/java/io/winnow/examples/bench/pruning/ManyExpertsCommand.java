@@ -19,7 +19,7 @@ import picocli.CommandLine.Option;
             + " its time against computing all experts' outputs once.",
     footer = {
       "",
-      "Example: the figures of the README:",
+      "Example: the figures of bench/README.md:",
       "  winnow bench many-experts --experts 128 --retain 64 --layer routed --repeat 3"
     })
 final class ManyExpertsCommand extends Benchmark {

@@ -20,7 +20,7 @@ import picocli.CommandLine.Option;
             + " read.",
     footer = {
       "",
-      "Example: 11 GB, the figures of the README:",
+      "Example: 11 GB, the figures of bench/README.md:",
       "  winnow bench checkpoint --out big --layers 16 --hidden 2048 --intermediate 7168 \\",
       "      --shard-mb 2000",
       "  winnow bench prune-stream --model big --retain 6 --scratch ."

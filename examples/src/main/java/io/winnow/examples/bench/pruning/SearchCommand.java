@@ -15,7 +15,7 @@ import picocli.CommandLine.Mixin;
             + " every subset, as the papers' code does.",
     footer = {
       "",
-      "Example: the figures of the README:",
+      "Example: the figures of bench/README.md:",
       "  winnow bench search --json search.json",
       "A quick look at a small layer:",
       "  winnow bench search --hidden 256 --intermediate 512 --tokens 512"

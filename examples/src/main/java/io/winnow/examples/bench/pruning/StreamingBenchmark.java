@@ -9,6 +9,7 @@ import ai.djl.util.Progress;
 import com.google.common.base.Stopwatch;
 import com.google.common.io.MoreFiles;
 import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.calibration.Calibration;
 import io.winnow.core.internal.checkpoint.Checkpoint;
@@ -207,7 +208,7 @@ final class StreamingBenchmark {
       json.addProperty("disk_bytes_read", diskBytes);
       json.addProperty("tensors", tensors);
       json.addProperty("most_reads_of_a_tensor", reads);
-      json.add("report", report.toJson());
+      json.add("report", JsonParser.parseString(report.toJson()));
       return json;
     }
   }

@@ -6,10 +6,10 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.LanguageModel;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.TokenSequences;
-import io.winnow.core.internal.decoder.MoeDecoder;
 import io.winnow.core.internal.safetensors.OutputTensor;
 import io.winnow.core.internal.safetensors.SafetensorsFile;
 import io.winnow.examples.files.ModelLimits;
@@ -75,13 +75,13 @@ final class ForwardCommand implements Callable<Integer> {
             model.folder(), input, TextFormat.DEFAULT, null, limits.maxPositions(), null);
     try (Model loaded = model.load()) {
       var unused = skip.install(loaded, policy);
-      MoeDecoder decoder = (MoeDecoder) loaded.getBlock();
-      if (sequences.tokens() * decoder.vocabularySize() > Integer.MAX_VALUE / 4) {
+      LanguageModel languageModel = LanguageModel.of(loaded);
+      if (sequences.tokens() * languageModel.vocabularySize() > Integer.MAX_VALUE / 4) {
         throw new InvalidInputException(
             "The logits of "
                 + sequences.tokens()
                 + " tokens of a vocabulary of "
-                + decoder.vocabularySize()
+                + languageModel.vocabularySize()
                 + " have 2 GiB or more; give fewer or shorter sequences");
       }
       List<OutputTensor> tensors = new ArrayList<>();
@@ -91,7 +91,7 @@ final class ForwardCommand implements Callable<Integer> {
         NDArray ids = manager.create(sequences.flatten(0, count), shape);
         List<OutputTensor> routers = new ArrayList<>();
         NDArray logits =
-            decoder.logits(
+            languageModel.logits(
                 ids,
                 new ForwardObserver() {
                   @Override
@@ -106,7 +106,7 @@ final class ForwardCommand implements Callable<Integer> {
                   }
                 });
         List<Long> dimensions =
-            List.of((long) count, (long) sequences.length(), (long) decoder.vocabularySize());
+            List.of((long) count, (long) sequences.length(), (long) languageModel.vocabularySize());
         tensors.add(OutputTensor.ofFloats("logits", dimensions, logits.toFloatArray()));
         tensors.addAll(routers);
       }

@@ -3,6 +3,7 @@ package io.winnow.examples.cli.train;
 import ai.djl.Model;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
 import com.hazelcast.core.HazelcastInstance;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeModel;
@@ -343,7 +344,7 @@ final class EvolveCommand implements Callable<Integer> {
   }
 
   private static JsonObject json(EvolutionReport found, Result result) {
-    JsonObject json = found.toJson();
+    JsonObject json = JsonParser.parseString(found.toJson()).getAsJsonObject();
     if (result.training() != null) {
       JsonObject training = new JsonObject();
       training.addProperty("step", result.training().step());
@@ -359,7 +360,7 @@ final class EvolveCommand implements Callable<Integer> {
         history.add(one);
       }
       training.add("history", history);
-      training.add("individual", result.individual().toJson());
+      training.add("individual", JsonParser.parseString(result.individual().toJson()));
       json.add("training", training);
     }
     return json;

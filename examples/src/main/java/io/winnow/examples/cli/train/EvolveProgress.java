@@ -4,8 +4,8 @@ import ai.djl.util.Progress;
 import com.google.common.base.Stopwatch;
 import io.winnow.examples.console.ConsoleProgress;
 import io.winnow.pruning.evolve.EvaluatedIndividual;
-import io.winnow.pruning.evolve.Generation;
 import io.winnow.pruning.evolve.Phase;
+import io.winnow.pruning.evolve.SearchGeneration;
 import io.winnow.pruning.evolve.SearchListener;
 import java.util.Locale;
 import java.util.concurrent.TimeUnit;
@@ -39,7 +39,7 @@ final class EvolveProgress implements SearchListener {
   }
 
   @Override
-  public void onGeneration(Generation generation) {
+  public void onGeneration(SearchGeneration generation) {
     EvaluatedIndividual found = generation.state().best();
     if (found != null) {
       best = found.fitness();

@@ -32,16 +32,16 @@ public record ComparisonResult(List<String> columns, List<List<String>> rows) {
   }
 
   /**
-   * Reads what {@code winnow compare --json} wrote: {@code {"columns": ["method", ...], "rows":
-   * [{"method": "reap", "retained": 6, "perplexity": {"code": 14.07}}, ...]}}. An object in a cell
-   * becomes one column per member; columns that are not listed follow in the order in which they
-   * occur.
+   * Reads what {@code winnow compare --out} wrote as comparison.json: {@code {"columns": ["method",
+   * ...], "rows": [{"method": "reap", "retained": 6, "perplexity": {"code": 14.07}}, ...]}}. An
+   * object in a cell becomes one column per member; columns that are not listed follow in the order
+   * in which they occur.
    *
    * @throws InvalidInputException if the file is no comparison
    */
   public static ComparisonResult read(Path file) {
     return ReportFiles.read(
-        file, "a comparison", "'winnow compare --json'", ComparisonResult::fromJson);
+        file, "a comparison", "'winnow compare --out'", ComparisonResult::fromJson);
   }
 
   private static ComparisonResult fromJson(JsonObject json) {

@@ -48,7 +48,7 @@ public record EvolutionResult(
           JsonObject found = ReportFiles.object(json, json.has("training") ? "training" : "best");
           return new EvolutionResult(
               ReportFiles.label(file),
-              Individual.fromJson(ReportFiles.object(found, "individual")),
+              Individual.fromJson(ReportFiles.object(found, "individual").toString()),
               layers,
               fitness(json, "pruning_fitness"),
               fitness(json, "merging_fitness"));

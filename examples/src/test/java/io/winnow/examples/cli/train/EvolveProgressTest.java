@@ -5,9 +5,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.winnow.core.ExpertMerge;
 import io.winnow.examples.console.ConsoleProgress;
 import io.winnow.pruning.evolve.EvaluatedIndividual;
-import io.winnow.pruning.evolve.Generation;
 import io.winnow.pruning.evolve.Individual;
 import io.winnow.pruning.evolve.Phase;
+import io.winnow.pruning.evolve.SearchGeneration;
 import io.winnow.pruning.evolve.SearchState;
 import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
@@ -35,7 +35,7 @@ class EvolveProgressTest {
     EvaluatedIndividual evaluated = new EvaluatedIndividual(individual, -2.5);
     progress.onEvaluation(Phase.PRUNING, evaluated);
     progress.onGeneration(
-        new Generation(
+        new SearchGeneration(
             new SearchState(Phase.MERGING, 1, 1, 0, evaluated, Duration.ZERO), List.of(evaluated)));
     assertThat(err.toString(StandardCharsets.UTF_8))
         .contains("Searching: 1 of 4 tried, best -2.500000, 0:00:0", "left: 25 %")

@@ -21,7 +21,9 @@ public final class Mellum {
                 .headSize(128)
                 .sparseLayers("intermediate_size", LayerTypes.sparse(json, 0))
                 .window(json.intOr(1024, "sliding_window"), sliding)
-                .rotary(layer -> sliding.test(layer) ? "sliding_attention" : "full_attention")
+                .rotary(
+                    List.of("sliding_attention", "full_attention"),
+                    layer -> sliding.test(layer) ? "sliding_attention" : "full_attention")
                 .build();
           },
           (json, config, correction) ->

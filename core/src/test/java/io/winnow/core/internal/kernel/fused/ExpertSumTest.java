@@ -1,9 +1,5 @@
 package io.winnow.core.internal.kernel.fused;
 
-import io.winnow.core.internal.kernel.RoutedResidual;
-import io.winnow.core.internal.kernel.ExpertWeights;
-import io.winnow.core.internal.kernel.ExpertMix;
-import io.winnow.core.internal.kernel.Junction;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
@@ -15,6 +11,10 @@ import ai.djl.ndarray.types.Shape;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.internal.environment.Telemetry;
 import io.winnow.core.internal.form.KernelConfig;
+import io.winnow.core.internal.kernel.ExpertMix;
+import io.winnow.core.internal.kernel.ExpertWeights;
+import io.winnow.core.internal.kernel.Junction;
+import io.winnow.core.internal.kernel.RoutedResidual;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
 import io.winnow.core.internal.kernel.array.TensorList;
 import java.util.ArrayList;

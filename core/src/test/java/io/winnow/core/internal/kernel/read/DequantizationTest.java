@@ -1,6 +1,5 @@
 package io.winnow.core.internal.kernel.read;
 
-import io.winnow.core.internal.kernel.fused.FusedKernel;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -13,6 +12,7 @@ import io.winnow.core.internal.checkpoint.StoredWeight;
 import io.winnow.core.internal.environment.Telemetry;
 import io.winnow.core.internal.form.KernelConfig;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
+import io.winnow.core.internal.kernel.fused.FusedKernel;
 import io.winnow.core.internal.safetensors.OutputTensor;
 import io.winnow.core.internal.safetensors.SafetensorsFile;
 import io.winnow.core.internal.safetensors.TensorInfo;
