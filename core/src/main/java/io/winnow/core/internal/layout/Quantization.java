@@ -36,12 +36,13 @@ public record Quantization(String method, int blockRows, int blockColumns) {
    */
   static Quantization read(Checkpoint checkpoint, CheckpointConfig json, ExpertNames experts) {
     for (CheckpointConfig config : List.of(checkpoint.config(), json)) {
-      for (String field : List.of("quantization_config", "compression_config")) {
+      for (String field : List.of("quantization_config", "compression_config", "quantization")) {
         if (config.json().has(field) && !config.json().get(field).isJsonNull()) {
           return read(checkpoint, config.section(field), field, experts);
         }
       }
     }
+    QuantizationSidecar.requireNone(checkpoint);
     return new Quantization(NONE, 1, 1);
   }
 
