@@ -238,7 +238,10 @@ public final class LayerwiseDecoder implements LayerwiseModel {
   public Output output(Path draftFolder, int retained, Path target) {
     int width = layout.config().intermediateSize();
     Map<Integer, LayerSize> sizes = new TreeMap<>();
-    layout.config().sparseLayers().forEach(layer -> sizes.put(layer, new LayerSize(retained, width)));
+    layout
+        .config()
+        .sparseLayers()
+        .forEach(layer -> sizes.put(layer, new LayerSize(retained, width)));
     return output(draftFolder, sizes, target);
   }
 

@@ -67,7 +67,11 @@ final class ExpertCutter {
       List<List<Segment>> parts = parts(i, stored, channels);
       if (layout.layout() == null) {
         for (int j = 0; j < stored.length; j++) {
-          put(stored[j].values(), stored[j].values().name(), shape(stored[j], j, width), parts.get(j));
+          put(
+              stored[j].values(),
+              stored[j].values().name(),
+              shape(stored[j], j, width),
+              parts.get(j));
         }
         continue;
       }
@@ -183,12 +187,7 @@ final class ExpertCutter {
     List<Long> shape = info.shape();
     int all = shape.get(shape.size() - 1).intValue();
     return new ColumnSegment(
-        info.file(),
-        info.offset(),
-        info.elements() / all,
-        all,
-        info.type(),
-        columns);
+        info.file(), info.offset(), info.elements() / all, all, info.type(), columns);
   }
 
   private void widenShared(int size) {

@@ -175,8 +175,7 @@ public final class SizedDraft {
   public void write(CheckpointDraft draft, int layer, LayerCut cut, NewMatrix newMatrix) {
     check(layer, cut);
     retained.put(layer, cut.retained());
-    Map<String, OutputTensor> tensors =
-        ExpertCutter.cut(layout, layer, cut, sharedSize, newMatrix);
+    Map<String, OutputTensor> tensors = ExpertCutter.cut(layout, layer, cut, sharedSize, newMatrix);
     changed.put(layer, tensors);
     Set<String> names = names(layer);
     draft.write(slicer().tensors(allChanged()), tensor -> names.contains(tensor.name()));
