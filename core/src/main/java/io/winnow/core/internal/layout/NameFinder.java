@@ -7,6 +7,7 @@ import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.internal.layout.KnownNames.Place;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
@@ -32,10 +33,10 @@ final class NameFinder {
   static TensorNames find(Checkpoint checkpoint, DecoderConfig config, TensorNames own) {
     NameFinder finder = new NameFinder(checkpoint, config);
     TensorNames names = finder.place(own);
-    List<Integer> sparse = config.sparseLayers();
-    return sparse.isEmpty()
-        ? names
-        : finder.experts(sparse.get(0), finder.gate(sparse.get(0), names));
+    OptionalInt sparse = config.firstSparseLayer();
+    return sparse.isPresent()
+        ? finder.experts(sparse.getAsInt(), finder.gate(sparse.getAsInt(), names))
+        : names;
   }
 
   private TensorNames place(TensorNames own) {
