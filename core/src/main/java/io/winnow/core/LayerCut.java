@@ -13,8 +13,7 @@ import java.util.List;
  *     [channels, hiddenSize]} float32 on the CPU; empty to keep what is stored. They belong to who
  *     made them
  */
-public record LayerCut(
-    List<Integer> retained, List<List<Integer>> channels, List<NDArray> down) {
+public record LayerCut(List<Integer> retained, List<List<Integer>> channels, List<NDArray> down) {
   public LayerCut {
     retained = List.copyOf(retained);
     channels = channels.stream().map(List::copyOf).toList();

@@ -55,7 +55,8 @@ final class CandidateList {
    * @throws InvalidInputException if nothing is within the limit
    */
   List<Entry> entries() {
-    int all = model.moeLayers().stream().mapToInt(LayerwiseModel.MoeLayer::numExperts).max().orElse(0);
+    int all =
+        model.moeLayers().stream().mapToInt(LayerwiseModel.MoeLayer::numExperts).max().orElse(0);
     int full = model.intermediateSize();
     Set<Entry> entries = new LinkedHashSet<>();
     TreeSet<Integer> counts = possibleCounts(all);
@@ -108,16 +109,16 @@ final class CandidateList {
           .allMatch(
               layer ->
                   RetainedNumber.isPossible(
-                      layer.numExperts(),
-                      layer.routing(),
-                      Math.min(tried, layer.numExperts())))) {
+                      layer.numExperts(), layer.routing(), Math.min(tried, layer.numExperts())))) {
         counts.add(count);
       }
     }
     return counts;
   }
 
-  /** Returns the greatest width, less than the full one, that so many experts can have; 0 for none. */
+  /**
+   * Returns the greatest width, less than the full one, that so many experts can have; 0 for none.
+   */
   private int widestOf(int experts) {
     if (!whyNotNarrow.isEmpty()) {
       return 0;

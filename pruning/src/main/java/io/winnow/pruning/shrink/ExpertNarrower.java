@@ -1,7 +1,5 @@
 package io.winnow.pruning.shrink;
 
-import io.winnow.core.internal.environment.Interruption;
-import io.winnow.core.internal.environment.SilentProgress;
 import ai.djl.Device;
 import ai.djl.util.Progress;
 import com.google.common.base.Stopwatch;
@@ -10,6 +8,8 @@ import io.winnow.core.LayerSize;
 import io.winnow.core.LayerwiseModel;
 import io.winnow.core.Provenance;
 import io.winnow.core.calibration.Calibration;
+import io.winnow.core.internal.environment.Interruption;
+import io.winnow.core.internal.environment.SilentProgress;
 import io.winnow.core.model.MoeModels;
 import io.winnow.pruning.PruningPlan;
 import io.winnow.pruning.internal.shrink.LayerRecipe;
@@ -100,7 +100,8 @@ public final class ExpertNarrower {
   }
 
   /**
-   * Returns the greatest width that keeps at most a share of the channels of a checkpoint's experts.
+   * Returns the greatest width that keeps at most a share of the channels of a checkpoint's
+   * experts.
    *
    * @param share above 0, at most 1
    * @throws InvalidInputException if the share is less than the least width's
@@ -238,8 +239,8 @@ public final class ExpertNarrower {
 
     /**
      * Sets what widths must be a multiple of, as formats and kernels ask for; without it, 8, which
-     * are 16 bytes in bfloat16: fewer are refused by PyTorch's grouped products, on which Transformers
-     * runs experts.
+     * are 16 bytes in bfloat16: fewer are refused by PyTorch's grouped products, on which
+     * Transformers runs experts.
      */
     public Builder optMultipleOf(int newMultiple) {
       multiple = (int) positive(newMultiple, "What widths are a multiple of");

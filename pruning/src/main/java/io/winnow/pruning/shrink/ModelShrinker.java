@@ -1,7 +1,5 @@
 package io.winnow.pruning.shrink;
 
-import io.winnow.core.internal.environment.Interruption;
-import io.winnow.core.internal.environment.SilentProgress;
 import ai.djl.Device;
 import ai.djl.Model;
 import ai.djl.util.Progress;
@@ -12,6 +10,8 @@ import io.winnow.core.LayerwiseModel;
 import io.winnow.core.Provenance;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.calibration.Calibration;
+import io.winnow.core.internal.environment.Interruption;
+import io.winnow.core.internal.environment.SilentProgress;
 import io.winnow.core.model.MoeModels;
 import io.winnow.pruning.CalibrationStatistics;
 import io.winnow.pruning.ExpertBudget;
@@ -227,8 +227,7 @@ public final class ModelShrinker {
             seed,
             model.sourceDigest());
     LayerwiseModel.Output output =
-        model.output(
-            draft.path(), Sizes.uniform(model, winner.experts(), winner.width()), target);
+        model.output(draft.path(), Sizes.uniform(model, winner.experts(), winner.width()), target);
     output.check();
     steps.reset("Writing " + winner.name(), recipes.size());
     Walk.Result result =

@@ -1,7 +1,5 @@
 package io.winnow.pruning.shrink;
 
-import io.winnow.core.internal.environment.Interruption;
-import io.winnow.core.internal.environment.SilentProgress;
 import ai.djl.util.Progress;
 import com.google.common.collect.ImmutableSortedMap;
 import com.google.gson.JsonArray;
@@ -13,9 +11,11 @@ import io.winnow.core.LayerCut;
 import io.winnow.core.LayerSize;
 import io.winnow.core.LayerwiseModel;
 import io.winnow.core.Provenance;
+import io.winnow.core.internal.environment.Interruption;
+import io.winnow.core.internal.environment.SilentProgress;
+import io.winnow.core.internal.file.FileKind;
 import io.winnow.core.internal.file.JsonFiles;
 import io.winnow.core.model.MoeModels;
-import io.winnow.core.internal.file.FileKind;
 import io.winnow.pruning.internal.file.JsonFields;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -234,7 +234,10 @@ public final class NarrowingPlan {
               JsonFields.stringOrNull(json, "source")));
     } catch (JsonParseException e) {
       throw new InvalidInputException(
-          file + " is no narrowing plan: " + e.getMessage() + "; write one with NarrowingPlan.write",
+          file
+              + " is no narrowing plan: "
+              + e.getMessage()
+              + "; write one with NarrowingPlan.write",
           e);
     }
   }

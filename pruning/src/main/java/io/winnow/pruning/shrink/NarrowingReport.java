@@ -3,8 +3,8 @@ package io.winnow.pruning.shrink;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import io.winnow.core.Provenance;
-import io.winnow.core.internal.file.JsonFiles;
 import io.winnow.core.internal.file.FileKind;
+import io.winnow.core.internal.file.JsonFiles;
 import io.winnow.pruning.internal.file.JsonFields;
 import io.winnow.pruning.internal.shrink.LayerOutcome;
 import java.io.IOException;
@@ -39,8 +39,7 @@ public final class NarrowingReport {
     outcomes.forEach(
         outcome ->
             planned.put(
-                outcome.layer(),
-                new NarrowingPlan.Layer(outcome.retained(), outcome.channels())));
+                outcome.layer(), new NarrowingPlan.Layer(outcome.retained(), outcome.channels())));
     plan = NarrowingPlan.of(planned, repaired, provenance);
   }
 

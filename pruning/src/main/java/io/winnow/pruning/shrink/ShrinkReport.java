@@ -2,8 +2,8 @@ package io.winnow.pruning.shrink;
 
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
-import io.winnow.core.internal.file.JsonFiles;
 import io.winnow.core.internal.file.FileKind;
+import io.winnow.core.internal.file.JsonFiles;
 import io.winnow.pruning.internal.file.JsonFields;
 import java.io.IOException;
 import java.nio.file.Path;

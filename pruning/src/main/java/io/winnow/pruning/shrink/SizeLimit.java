@@ -75,8 +75,7 @@ public sealed interface SizeLimit {
 
     @Override
     public String needed(LayerwiseModel model, Map<Integer, LayerSize> sizes) {
-      return String.format(
-          Locale.ROOT, "%.3f MB", Math.ceil(model.fileBytes(sizes) / 1e3) / 1e3);
+      return String.format(Locale.ROOT, "%.3f MB", Math.ceil(model.fileBytes(sizes) / 1e3) / 1e3);
     }
   }
 }

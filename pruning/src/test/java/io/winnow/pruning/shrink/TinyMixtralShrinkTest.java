@@ -130,8 +130,7 @@ class TinyMixtralShrinkTest {
             () ->
                 ModelShrinker.builder()
                     .build()
-                    .shrink(
-                        Fixtures.TINY_MIXTRAL, calibration, new SizeLimit.Share(0.001), target))
+                    .shrink(Fixtures.TINY_MIXTRAL, calibration, new SizeLimit.Share(0.001), target))
         .isInstanceOf(InvalidInputException.class)
         .hasMessageContaining("2 experts of 8 channels")
         .hasMessageContaining("the least that can be had is a share of 0.0079");
@@ -159,8 +158,7 @@ class TinyMixtralShrinkTest {
               () ->
                   ExpertNarrower.builder()
                       .build()
-                      .narrow(
-                          Fixtures.TINY_MIXTRAL, Fixtures.naeeCalibration("code"), 128, target))
+                      .narrow(Fixtures.TINY_MIXTRAL, Fixtures.naeeCalibration("code"), 128, target))
           .isInstanceOf(CancellationException.class);
     } finally {
       assertThat(Thread.interrupted()).isTrue();

@@ -12,8 +12,7 @@ import org.jspecify.annotations.Nullable;
 /** What makes logits of the last layer's hidden states. */
 record DecoderHead(
     Kernel kernel, Junction junction, DeviceTensor weight, @Nullable TensorList bias) {
-  DecoderHead(
-      Kernel kernel, DeviceTensor norm, DeviceTensor weight, @Nullable TensorList bias) {
+  DecoderHead(Kernel kernel, DeviceTensor norm, DeviceTensor weight, @Nullable TensorList bias) {
     this(kernel, Junction.ofHead(norm), weight, bias);
   }
 

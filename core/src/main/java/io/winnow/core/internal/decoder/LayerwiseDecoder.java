@@ -238,7 +238,10 @@ public final class LayerwiseDecoder implements LayerwiseModel {
   public Output output(Path draftFolder, int retained, Path target) {
     int width = layout.config().intermediateSize();
     Map<Integer, LayerSize> sizes = new TreeMap<>();
-    layout.config().sparseLayers().forEach(layer -> sizes.put(layer, new LayerSize(retained, width)));
+    layout
+        .config()
+        .sparseLayers()
+        .forEach(layer -> sizes.put(layer, new LayerSize(retained, width)));
     return output(draftFolder, sizes, target);
   }
 
@@ -293,8 +296,8 @@ public final class LayerwiseDecoder implements LayerwiseModel {
             draft,
             layer,
             cut,
-            (matrix, byColumns, type) ->
-                Objects.requireNonNull(kernel).stored(matrix, byColumns, type));
+            (place, byColumns, type) ->
+                Objects.requireNonNull(kernel).stored(cut.down().get(place), byColumns, type));
       }
     }
 

@@ -39,7 +39,8 @@ public enum FileKind {
   NARROWING_REPORT(
       "winnow-narrowing-report", "a report of narrowing", "write one with NarrowingReport.write"),
   /** What was tried to make a model smaller. */
-  SHRINK_REPORT("winnow-shrink-report", "a report of shrinking", "write one with ShrinkReport.write"),
+  SHRINK_REPORT(
+      "winnow-shrink-report", "a report of shrinking", "write one with ShrinkReport.write"),
   /** Which search an evolutionary search's journal is of. */
   EVOLUTION_JOURNAL(
       "winnow-evolution-journal", "the description of a search", "choose another folder"),

@@ -57,7 +57,8 @@ public final class CheckpointSlicer {
   }
 
   /**
-   * Creates a slicer for experts that are narrower in the new checkpoint, whose tensors it is given.
+   * Creates a slicer for experts that are narrower in the new checkpoint, whose tensors it is
+   * given.
    *
    * @param width the channels of every expert
    */

@@ -76,8 +76,7 @@ final class LayerCutter {
   }
 
   /** Returns the channels with the greatest share in what the expert adds, ascending. */
-  private List<Integer> channelsOf(
-      ExpertFeatures expert, NDArray matrix, int measured, int width) {
+  private List<Integer> channelsOf(ExpertFeatures expert, NDArray matrix, int measured, int width) {
     double[] ofFeatures = new double[expert.channels()];
     double[] ofMatrix;
     try (NDManager scratch = manager.newSubManager()) {

@@ -86,12 +86,10 @@ final class LayerExperts {
         joined = joined == null ? part : attached(scratch, joined.concat(part, 0));
       }
       if (joined == null) {
-        joined =
-            scratch.zeros(new Shape(0, layer.intermediateSize()));
+        joined = scratch.zeros(new Shape(0, layer.intermediateSize()));
       }
       joined.attach(owner);
-      return new ExpertFeatures(
-          expert, all.stream().mapToLong(Long::longValue).toArray(), joined);
+      return new ExpertFeatures(expert, all.stream().mapToLong(Long::longValue).toArray(), joined);
     }
   }
 
@@ -128,8 +126,7 @@ final class LayerExperts {
             factors[place++] = scalesInputs ? 1 : weight;
           }
         }
-        NDArray column =
-            scratch.create(factors, new Shape(factors.length, 1));
+        NDArray column = scratch.create(factors, new Shape(factors.length, 1));
         kernel.addRows(sums, places, column, attached(scratch, bias.reshape(1, -1)), 1);
       }
     }

@@ -46,8 +46,7 @@ public record SequenceSplit(TokenSequences sequences, int fitted, int held) {
     List<long[]> fitted = new ArrayList<>();
     List<long[]> held = new ArrayList<>();
     for (int i = 0; i < used.size(); i++) {
-      boolean isHeld =
-          used.size() < HELD ? i > 0 && i == used.size() - 1 : i % HELD == HELD - 1;
+      boolean isHeld = used.size() < HELD ? i > 0 && i == used.size() - 1 : i % HELD == HELD - 1;
       (isHeld ? held : fitted).add(used.get(i));
     }
     List<long[]> all = new ArrayList<>(fitted);

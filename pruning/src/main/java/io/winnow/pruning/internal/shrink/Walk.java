@@ -1,6 +1,5 @@
 package io.winnow.pruning.internal.shrink;
 
-import io.winnow.core.internal.environment.Interruption;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
@@ -11,8 +10,8 @@ import io.winnow.core.LayerCut;
 import io.winnow.core.LayerwiseModel;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.NarrowableMoeLayer;
+import io.winnow.core.internal.environment.Interruption;
 import io.winnow.core.internal.kernel.fit.FitKernel;
-import io.winnow.pruning.internal.work.CalibrationRun;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -118,8 +117,7 @@ public final class Walk {
               full = next;
               cut = nextCut;
               outcomes.add(
-                  new LayerOutcome(
-                      index, recipe.retained(), List.of(), 0, 1, 0, 0, List.of()));
+                  new LayerOutcome(index, recipe.retained(), List.of(), 0, 1, 0, 0, List.of()));
               write(output, index, LayerCut.ofExperts(recipe.retained()));
             } else {
               List<NDArray> nextCut = step.cut(index, recipe, full, next, cut, outcomes, output);
@@ -225,8 +223,7 @@ public final class Walk {
 
     private NDArray sum(List<NDArray> inputs, List<Integer> starts, List<Integer> retained) {
       NarrowableMoeLayer experts = Objects.requireNonNull(moe);
-      LayerExperts layerExperts =
-          new LayerExperts(experts, kernel, inputs, starts, retained);
+      LayerExperts layerExperts = new LayerExperts(experts, kernel, inputs, starts, retained);
       NDArray sums = states.zeros(inputs.get(0).getShape(), DataType.FLOAT32);
       for (int expert : retained) {
         interrupts();
@@ -296,7 +293,14 @@ public final class Walk {
       Shape shape = new Shape(split.tokens(), model.hiddenSize());
       LayerCutter cutter =
           new LayerCutter(
-              work, experts, kernel, layerExperts, recipe, fittedTokens, shape, Walk.this::interrupts);
+              work,
+              experts,
+              kernel,
+              layerExperts,
+              recipe,
+              fittedTokens,
+              shape,
+              Walk.this::interrupts);
       List<NDArray> next = new ArrayList<>();
       for (int i = 0; i < batches.size(); i++) {
         Batch batch = batches.get(i);

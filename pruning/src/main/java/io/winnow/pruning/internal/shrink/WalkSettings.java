@@ -1,7 +1,7 @@
 package io.winnow.pruning.internal.shrink;
 
-import ai.djl.util.Progress;
 import ai.djl.Device;
+import ai.djl.util.Progress;
 
 /**
  * How a walk is done.

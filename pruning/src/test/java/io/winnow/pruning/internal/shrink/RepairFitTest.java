@@ -35,8 +35,7 @@ class RepairFitTest {
 
   private static RepairFit.Result fit(
       NDManager manager, List<ExpertFeatures> experts, NDArray error, int fitted, long memory) {
-    RepairFit fit =
-        new RepairFit(new FitKernel(manager), manager, experts, memory, () -> {});
+    RepairFit fit = new RepairFit(new FitKernel(manager), manager, experts, memory, () -> {});
     return fit.fit(manager, error, fitted, experts);
   }
 
@@ -83,7 +82,8 @@ class RepairFitTest {
       }
     }
     double mean = IntStream.range(0, channels).mapToDouble(i -> a[i][i]).average().orElseThrow();
-    double[] damping = IntStream.range(0, channels).mapToDouble(i -> a[i][i] + mean / 1000).toArray();
+    double[] damping =
+        IntStream.range(0, channels).mapToDouble(i -> a[i][i] + mean / 1000).toArray();
     for (int i = 0; i < channels; i++) {
       a[i][i] += damping[i];
     }
@@ -98,8 +98,7 @@ class RepairFitTest {
         float[] h = random(random, size[0] * size[1]);
         float[] error = random(random, size[0] * HIDDEN);
         NDArray left = manager.create(error, new Shape(size[0], HIDDEN));
-        ExpertFeatures expert =
-            expert(manager, 0, LongStream.range(0, size[0]).toArray(), h);
+        ExpertFeatures expert = expert(manager, 0, LongStream.range(0, size[0]).toArray(), h);
         RepairFit.Result result = fit(manager, List.of(expert), left, size[0], MEMORY);
         assertThat(result.lambda()).isEqualTo(1);
         float[] found = result.changes().get(0).toFloatArray();
@@ -116,7 +115,8 @@ class RepairFitTest {
   }
 
   /** Three experts of which every token takes two. */
-  private static List<ExpertFeatures> three(NDManager manager, int tokens, int channels, int[] order) {
+  private static List<ExpertFeatures> three(
+      NDManager manager, int tokens, int channels, int[] order) {
     List<ExpertFeatures> experts = new ArrayList<>();
     for (int place = 0; place < order.length; place++) {
       int expert = order[place];
@@ -157,7 +157,8 @@ class RepairFitTest {
       NDArray error = manager.zeros(new Shape(300, HIDDEN));
       FitKernel kernel = new FitKernel(manager);
       for (ExpertFeatures expert : experts) {
-        NDArray lost = manager.create(random(new Random(expert.expert()), 6 * HIDDEN), new Shape(6, HIDDEN));
+        NDArray lost =
+            manager.create(random(new Random(expert.expert()), 6 * HIDDEN), new Shape(6, HIDDEN));
         kernel.addRows(
             error, expert.tokens(manager, expert.tokens().length), expert.features(), lost, 1);
       }
@@ -189,7 +190,8 @@ class RepairFitTest {
   void whereNothingIsLostNothingChanges() {
     try (NDManager manager = NDManager.newBaseManager("PyTorch")) {
       List<ExpertFeatures> experts = three(manager, 30, 4, new int[] {0, 1, 2});
-      RepairFit.Result result = fit(manager, experts, manager.zeros(new Shape(30, HIDDEN)), 24, MEMORY);
+      RepairFit.Result result =
+          fit(manager, experts, manager.zeros(new Shape(30, HIDDEN)), 24, MEMORY);
       assertThat(result.isNone()).isTrue();
       assertThat(result.changes()).isEmpty();
     }
