@@ -120,7 +120,7 @@ final class CheckpointCounter {
     }
     for (StoredWeight weight : layout.routedExperts(layer)) {
       // Biases of all experts are [experts, size].
-      boolean bias = layout.layout() != null && weight.shape().size() == 2;
+      boolean bias = isBias(weight) || layout.layout() != null && weight.shape().size() == 2;
       add(Part.ROUTED_EXPERTS, weight, bias, true);
     }
   }

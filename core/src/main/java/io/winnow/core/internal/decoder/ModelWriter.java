@@ -184,7 +184,7 @@ public final class ModelWriter {
     for (SparseMoe layer : decoder.sparseLayers()) {
       int index = layer.layerIndex();
       byRouter.put(layout.router(index).name(), layer);
-      replaced.add(layout.family().names().routerMapping(index));
+      replaced.add(layout.names().routerMapping(index));
       for (int expert = 0; expert < layout.experts(index); expert++) {
         for (StoredWeight weight : layout.expert(index, expert)) {
           weight.tensors().forEach(info -> replaced.add(info.name()));
@@ -233,7 +233,7 @@ public final class ModelWriter {
       System.arraycopy(mapping[row], 0, elements, row * mapping[0].length, mapping[0].length);
     }
     return OutputTensor.ofFloats(
-        layout.family().names().routerMapping(layer.layerIndex()),
+        layout.names().routerMapping(layer.layerIndex()),
         List.of((long) mapping.length, (long) mapping[0].length),
         elements);
   }

@@ -6,6 +6,7 @@ import com.google.gson.Gson;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
+import com.google.gson.JsonPrimitive;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Provenance;
 import io.winnow.core.Routing;
@@ -13,6 +14,7 @@ import io.winnow.core.internal.checkpoint.CheckpointWriter;
 import io.winnow.core.internal.checkpoint.StoredWeight;
 import io.winnow.core.internal.environment.WinnowVersion;
 import io.winnow.core.internal.family.Families;
+import io.winnow.core.internal.form.CountFields;
 import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.form.Family;
 import io.winnow.core.internal.routing.RetainedExperts;
@@ -195,17 +197,15 @@ public final class CheckpointSlicer {
           for (TensorInfo info : layout.expertRows(layer)) {
             cut.put(info.name(), rows(info, layout.experts(layer), Ints.toArray(experts)));
           }
-          if (layout.layout() != null) {
-            return;
-          }
           for (int expert = 0; expert < layout.experts(layer); expert++) {
             int place = experts.indexOf(expert);
-            StoredWeight[] old = layout.expert(layer, expert);
-            for (int i = 0; i < old.length; i++) {
+            List<StoredWeight> old = layout.ownOf(layer, expert);
+            for (int i = 0; i < old.size(); i++) {
               if (place < 0) {
-                old[i].tensors().forEach(info -> dropped.add(info.name()));
+                old.get(i).tensors().forEach(info -> dropped.add(info.name()));
               } else {
-                renamed.putAll(renamed(old[i], layout.expert(layer, place)[i].values().name()));
+                String name = layout.ownOf(layer, place).get(i).values().name();
+                renamed.putAll(renamed(old.get(i), name));
               }
             }
           }
@@ -259,17 +259,23 @@ public final class CheckpointSlicer {
   }
 
   /**
-   * Sets the experts per layer and per token, where a checkpoint's {@code config.json} has them.
+   * Sets the experts per layer and per token in a checkpoint's {@code config.json}, under every
+   * name that it has for them.
    */
   public static void setCounts(Family family, JsonObject config, int experts, int topK) {
     JsonObject decoder =
         family.section().isEmpty() ? config : config.getAsJsonObject(family.section());
-    for (String field : family.expertCountFields()) {
-      if (decoder.has(field) && !decoder.get(field).isJsonNull()) {
-        decoder.addProperty(field, experts);
-      }
-    }
-    decoder.addProperty(family.topKField(), topK);
+    setCount(decoder, CountFields.EXPERTS, family.expertCountFields().get(0), experts);
+    setCount(decoder, CountFields.TOP_K, family.topKField(), topK);
+  }
+
+  private static void setCount(JsonObject decoder, List<String> names, String own, int count) {
+    List<String> present = names.stream().filter(name -> isNumber(decoder.get(name))).toList();
+    (present.isEmpty() ? List.of(own) : present).forEach(name -> decoder.addProperty(name, count));
+  }
+
+  private static boolean isNumber(@Nullable JsonElement value) {
+    return value instanceof JsonPrimitive primitive && primitive.isNumber();
   }
 
   /**
