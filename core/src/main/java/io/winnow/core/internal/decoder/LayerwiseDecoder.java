@@ -296,8 +296,8 @@ public final class LayerwiseDecoder implements LayerwiseModel {
             draft,
             layer,
             cut,
-            (matrix, byColumns, type) ->
-                Objects.requireNonNull(kernel).stored(matrix, byColumns, type));
+            (place, byColumns, type) ->
+                Objects.requireNonNull(kernel).stored(cut.down().get(place), byColumns, type));
       }
     }
 

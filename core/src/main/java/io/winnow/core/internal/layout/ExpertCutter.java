@@ -1,6 +1,5 @@
 package io.winnow.core.internal.layout;
 
-import ai.djl.ndarray.NDArray;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.LayerCut;
 import io.winnow.core.internal.checkpoint.StoredWeight;
@@ -96,7 +95,7 @@ final class ExpertCutter {
 
   private void putFused(List<List<Segment>> fused, long width) {
     List<StoredWeight> all = layout.routedExperts(layer);
-    long hidden = layout.config().hiddenSize();
+    long hidden = hiddenSize();
     long experts = cut.retained().size();
     boolean byRows = layout.layout() == ExpertNames.Layout.ROWS;
     List<List<Long>> shapes =
@@ -159,21 +158,24 @@ final class ExpertCutter {
   }
 
   private Segment fitted(int place, List<Integer> channels, boolean byColumns, TensorType type) {
-    NDArray matrix = cut.down().get(place);
-    long[] shape = matrix.getShape().getShape();
-    if (shape.length != 2
-        || shape[0] != channels.size()
-        || shape[1] != layout.config().hiddenSize()) {
+    ByteBuffer bytes = newMatrix.bytes(place, byColumns, type);
+    long expected = type.bytesOf(List.of((long) channels.size(), hiddenSize()));
+    if (bytes.remaining() != expected) {
       throw new InvalidInputException(
           String.format(
-              "The new last matrix of expert %d of layer %d is %s, not [%d, %d]",
+              "The new last matrix of expert %d of layer %d takes %d bytes, not the %d of [%d, %d]",
               cut.retained().get(place),
               layer,
-              matrix.getShape(),
+              bytes.remaining(),
+              expected,
               channels.size(),
-              layout.config().hiddenSize()));
+              hiddenSize()));
     }
-    return new BufferSegment(newMatrix.bytes(matrix, byColumns, type));
+    return new BufferSegment(bytes);
+  }
+
+  private long hiddenSize() {
+    return layout.config().hiddenSize();
   }
 
   private static List<Segment> rows(TensorInfo info, List<Integer> channels) {

@@ -1,16 +1,16 @@
 package io.winnow.core.internal.layout;
 
-import ai.djl.ndarray.NDArray;
 import io.winnow.core.internal.safetensors.TensorType;
 import java.nio.ByteBuffer;
 
-/** Makes the bytes of a matrix that is in no checkpoint yet. */
+/** Makes the bytes of experts' last matrices that are in no checkpoint yet. */
 @FunctionalInterface
 public interface NewMatrix {
   /**
-   * Returns its elements in the type of a checkpoint, little-endian.
+   * Returns one's elements in the type of a checkpoint, little-endian.
    *
+   * @param place of its expert among those that stay
    * @param byColumns whether columns follow each other, not rows
    */
-  ByteBuffer bytes(NDArray matrix, boolean byColumns, TensorType type);
+  ByteBuffer bytes(int place, boolean byColumns, TensorType type);
 }

@@ -1,6 +1,5 @@
 package io.winnow.core.internal.layout;
 
-import ai.djl.ndarray.NDArray;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.LayerCut;
 import io.winnow.core.LayerSize;
@@ -103,7 +102,7 @@ public final class SizedDraft {
     return ExpertCutter.cut(layout, layer, cut, sharedSize, SizedDraft::noMatrix);
   }
 
-  private static ByteBuffer noMatrix(NDArray matrix, boolean byColumns, TensorType type) {
+  private static ByteBuffer noMatrix(int place, boolean byColumns, TensorType type) {
     throw new IllegalStateException("A stand-in has no new matrices");
   }
 
