@@ -28,7 +28,7 @@ module io.winnow.core {
   exports io.winnow.core.internal.file to
       io.winnow.pruning,
       io.winnow.skipping;
-  exports io.winnow.core.internal.kernel.fit to
+  exports io.winnow.core.internal.fit to
       io.winnow.pruning;
   exports io.winnow.core.internal.routing to
       io.winnow.pruning;

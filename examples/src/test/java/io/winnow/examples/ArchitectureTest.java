@@ -121,7 +121,9 @@ class ArchitectureTest {
           .dependOnClassesThat(
               resideInAnyPackage("io.winnow.core.model..", "io.winnow.core.internal..")
                   .and(not(resideInAnyPackage(SMALL_HELPERS)))
+                  .and(not(resideInAnyPackage("io.winnow.core.internal.fit..")))
                   .and(not(type(MoeModels.class)))
+                  .and(not(type(MoeModels.Loader.class)))
                   .and(not(type(ExpertMask.class)))
                   .and(not(type(ExpertMatrix.class)))
                   .and(not(type(LayerSparsity.class)))
@@ -130,13 +132,15 @@ class ArchitectureTest {
                   .and(not(type(OutputTensor.class))))
           .because(
               "a checkpoint is opened by MoeModels, and seen through LayerwiseModel; masks are values,"
-                  + " and safetensors files are for statistics too");
+                  + " safetensors files are for statistics too, and a fit is arithmetic");
 
   @ArchTest
-  static final ArchRule onlyStreamingPruningOpensCheckpoints =
+  static final ArchRule onlyStreamingPruningAndShrinkingOpenCheckpoints =
       noClasses()
           .that()
           .resideInAPackage("io.winnow.pruning..")
+          .and()
+          .resideOutsideOfPackage("io.winnow.pruning.shrink")
           .and()
           .doNotHaveSimpleName("StreamingPruner")
           .should()

@@ -71,7 +71,7 @@ class BadInputTest {
       delimiter = '|',
       ignoreLeadingAndTrailingWhitespace = true,
       value = {
-        "''                       | Say what to do: demo, inspect, calibrate, prune, apply, sparsify, evolve, finetune, worker, evaluate",
+        "''                       | Say what to do: demo, inspect, calibrate, prune, narrow, shrink, apply, sparsify, evolve, finetune, worker, evaluate",
         "sift                     | There is no command 'sift'; choose one of demo, inspect, calibrate, prune",
         "--sift                   | Unknown option: '--sift'",
         "bench                    | Say what to measure: checkpoint, decode, load, many-experts, merge, operations, prefill, prune-stream, search",

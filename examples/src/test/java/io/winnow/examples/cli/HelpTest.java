@@ -42,6 +42,8 @@ class HelpTest {
       strings = {
         "demo",
         "prune",
+        "narrow",
+        "shrink",
         "apply",
         "sparsify",
         "evolve",

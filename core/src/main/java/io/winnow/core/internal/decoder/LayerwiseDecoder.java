@@ -18,7 +18,7 @@ import io.winnow.core.internal.environment.Telemetry;
 import io.winnow.core.internal.kernel.Kernel;
 import io.winnow.core.internal.kernel.Residual;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
-import io.winnow.core.internal.kernel.fit.FitKernel;
+import io.winnow.core.internal.fit.FitKernel;
 import io.winnow.core.internal.layout.CheckpointLayout;
 import io.winnow.core.internal.layout.SizedDraft;
 import io.winnow.core.internal.safetensors.TensorInfo;

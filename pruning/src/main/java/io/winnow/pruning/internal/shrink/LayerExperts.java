@@ -6,7 +6,7 @@ import ai.djl.ndarray.types.Shape;
 import com.google.common.primitives.Ints;
 import io.winnow.core.NarrowableMoeLayer;
 import io.winnow.core.RoutingDecision;
-import io.winnow.core.internal.kernel.fit.FitKernel;
+import io.winnow.core.internal.fit.FitKernel;
 import java.util.ArrayList;
 import java.util.List;
 

@@ -4,7 +4,7 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
-import io.winnow.core.internal.kernel.fit.FitKernel;
+import io.winnow.core.internal.fit.FitKernel;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;

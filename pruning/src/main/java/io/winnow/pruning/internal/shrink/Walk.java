@@ -11,7 +11,7 @@ import io.winnow.core.LayerwiseModel;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.NarrowableMoeLayer;
 import io.winnow.core.internal.environment.Interruption;
-import io.winnow.core.internal.kernel.fit.FitKernel;
+import io.winnow.core.internal.fit.FitKernel;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;

@@ -1,5 +1,5 @@
 /** Least squares for the last matrices of experts, and distances between models' predictions. */
 @NullMarked
-package io.winnow.core.internal.kernel.fit;
+package io.winnow.core.internal.fit;
 
 import org.jspecify.annotations.NullMarked;

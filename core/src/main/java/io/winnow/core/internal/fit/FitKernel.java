@@ -1,4 +1,4 @@
-package io.winnow.core.internal.kernel.fit;
+package io.winnow.core.internal.fit;
 
 import ai.djl.engine.EngineException;
 import ai.djl.ndarray.NDArray;
