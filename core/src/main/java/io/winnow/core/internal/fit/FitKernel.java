@@ -3,7 +3,6 @@ package io.winnow.core.internal.fit;
 import ai.djl.engine.EngineException;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
-import ai.djl.pytorch.jni.IValue;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
 import io.winnow.core.internal.kernel.array.ScalarTypes;
@@ -42,9 +41,8 @@ public final class FitKernel {
 
   /** Returns the sum of all squares, summed in float64. */
   public double squares(NDArray array) {
-    try (Borrowed borrowed = new Borrowed(array);
-        IValue result = module.run("squares", borrowed.arguments())) {
-      return result.toDouble();
+    try (NDManager scratch = array.getManager().newSubManager()) {
+      return run(scratch, "squares", array).toDoubleArray()[0];
     }
   }
 
@@ -161,7 +159,7 @@ public final class FitKernel {
     try (NDManager scratch = matrix.getManager().newSubManager();
         Borrowed borrowed = new Borrowed(matrix, byColumns, (long) scalar);
         DeviceTensor stored = module.runForTensor(scratch, "stored", borrowed.arguments())) {
-      ByteBuffer inNative = stored.rawArray().toByteBuffer(true);
+      ByteBuffer inNative = stored.bytes();
       ByteBuffer copy = ByteBuffer.allocate(inNative.remaining());
       return copy.put(inNative).flip();
     }

@@ -8,6 +8,7 @@ import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.pytorch.engine.PtNDArray;
 import ai.djl.pytorch.jni.IValue;
+import java.nio.ByteBuffer;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
@@ -135,6 +136,11 @@ public final class DeviceTensor implements AutoCloseable {
   public void forgetCopies() {
     columns = null;
     vector = null;
+  }
+
+  /** Returns the bytes of a contiguous tensor in the CPU's memory, valid while it is open. */
+  public ByteBuffer bytes() {
+    return array.toByteBuffer(true);
   }
 
   /** Returns the elements of a contiguous tensor in the CPU's memory, valid while it is open. */

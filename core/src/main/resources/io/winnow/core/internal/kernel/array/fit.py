@@ -64,8 +64,8 @@ class M(Module):
     return torch.index_add_(sums, 0, tokens, torch.mm(h, matrix), alpha=factor)
 
   # The sum of squares, in float64.
-  def squares(self: __torch__.M, x: Tensor) -> float:
-    return float(torch.sum(torch.square(torch.to(x, 7))))
+  def squares(self: __torch__.M, x: Tensor) -> Tensor:
+    return torch.reshape(torch.sum(torch.square(torch.to(x, 7))), [1])
 
   # A matrix's elements in a type of the checkpoint, its rows or its columns one behind the other.
   def stored(self: __torch__.M, x: Tensor, columns: bool, dtype: int) -> Tensor:
