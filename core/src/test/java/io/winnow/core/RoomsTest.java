@@ -70,6 +70,7 @@ class RoomsTest {
           .dependOnClassesThat()
           .resideInAnyPackage(
               ROOT + ".internal.decoder..",
+              ROOT + ".internal.storage..",
               ROOT + ".internal.kernel..",
               ROOT + ".internal.layout..",
               ROOT + ".internal.family..",
@@ -128,7 +129,8 @@ class RoomsTest {
               ROOT + ".internal.family..",
               ROOT + ".internal.layout..",
               ROOT + ".internal.kernel..",
-              ROOT + ".internal.decoder..");
+              ROOT + ".internal.decoder..",
+              ROOT + ".internal.storage..");
 
   @ArchTest
   static final ArchRule kernelsComputeAndKnowNoLayer =
@@ -141,7 +143,8 @@ class RoomsTest {
               ROOT + ".routing..",
               ROOT + ".internal.family..",
               ROOT + ".internal.layout..",
-              ROOT + ".internal.decoder..");
+              ROOT + ".internal.decoder..",
+              ROOT + ".internal.storage..");
 
   @ArchTest
   static final ArchRule layoutsAreReadWithoutAnEngine =
@@ -151,7 +154,10 @@ class RoomsTest {
           .should()
           .dependOnClassesThat()
           .resideInAnyPackage(
-              "ai.djl.ndarray..", ROOT + ".internal.kernel..", ROOT + ".internal.decoder..");
+              "ai.djl.ndarray..",
+              ROOT + ".internal.kernel..",
+              ROOT + ".internal.decoder..",
+              ROOT + ".internal.storage..");
 
   @ArchTest
   static final ArchRule noArrowLeadsBack =

@@ -8,7 +8,7 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /** The norms of one block, and how it joins the residual by them. */
-final class BlockNorms {
+public final class BlockNorms {
   private final @Nullable Weight before;
   private final @Nullable Weight behind;
   private final double factor;
@@ -21,7 +21,7 @@ final class BlockNorms {
    * @param behind of the block's output, or null
    * @param factor of what is added to the residual
    */
-  BlockNorms(@Nullable Weight before, @Nullable Weight behind, double factor) {
+  public BlockNorms(@Nullable Weight before, @Nullable Weight behind, double factor) {
     this.before = before;
     this.behind = behind;
     this.factor = factor;

@@ -10,9 +10,10 @@ import io.winnow.core.internal.kernel.array.TensorList;
 import org.jspecify.annotations.Nullable;
 
 /** What makes logits of the last layer's hidden states. */
-record DecoderHead(
+public record DecoderHead(
     Kernel kernel, Junction junction, DeviceTensor weight, @Nullable TensorList bias) {
-  DecoderHead(Kernel kernel, DeviceTensor norm, DeviceTensor weight, @Nullable TensorList bias) {
+  public DecoderHead(
+      Kernel kernel, DeviceTensor norm, DeviceTensor weight, @Nullable TensorList bias) {
     this(kernel, Junction.ofHead(norm), weight, bias);
   }
 
@@ -20,7 +21,7 @@ record DecoderHead(
    * Computes float32 logits of the last {@code count} of each sequence's {@code tokens}, {@code
    * [sequences, count, vocabulary]}.
    */
-  NDArray logits(NDManager manager, Residual residual, int tokens, int count) {
+  public NDArray logits(NDManager manager, Residual residual, int tokens, int count) {
     return kernel.head(manager, residual, junction, weight, bias, tokens, count);
   }
 }

@@ -6,11 +6,11 @@ import io.winnow.core.internal.kernel.array.DeviceTensor;
 import org.jspecify.annotations.Nullable;
 
 /** One decoder layer: a sequence mixer, then experts or a dense block. */
-final class DecoderLayer extends DecoderBlock {
+public final class DecoderLayer extends DecoderBlock {
   private final MixerBlock mixer;
   private final FeedForward feedForward;
 
-  DecoderLayer(DecoderRuntime runtime, MixerBlock mixer, FeedForward feedForward) {
+  public DecoderLayer(DecoderRuntime runtime, MixerBlock mixer, FeedForward feedForward) {
     super(runtime);
     this.mixer = addChildBlock("attention", mixer);
     this.feedForward =
@@ -22,7 +22,7 @@ final class DecoderLayer extends DecoderBlock {
     return mixer.isPlain() && feedForward.isPlain();
   }
 
-  FeedForward feedForward() {
+  public FeedForward feedForward() {
     return feedForward;
   }
 
@@ -33,7 +33,7 @@ final class DecoderLayer extends DecoderBlock {
   }
 
   /** Computes on the residual; null if the pass's observer ended it. */
-  @Nullable Residual step(ForwardPass pass, Residual residual) {
+  public @Nullable Residual step(ForwardPass pass, Residual residual) {
     return feedForward.mix(
         pass,
         mixer.applyAndRoute(pass, residual, feedForward.junction(pass), feedForward.gate(pass)));

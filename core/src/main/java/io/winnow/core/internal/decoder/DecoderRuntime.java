@@ -46,7 +46,7 @@ public final class DecoderRuntime {
    * @param whyNotTrainable what training is refused with; null if weights can be trained
    * @param singleExperts whether each expert has tensors of its own in the checkpoint
    */
-  DecoderRuntime(
+  public DecoderRuntime(
       DecoderConfig config,
       DataType type,
       NDManager manager,
@@ -90,7 +90,7 @@ public final class DecoderRuntime {
   }
 
   /** Returns whether weights are DJL parameters. */
-  boolean isTrainable() {
+  public boolean isTrainable() {
     return type == DataType.FLOAT32 && whyNotTrainable == null;
   }
 
@@ -118,7 +118,7 @@ public final class DecoderRuntime {
     return fused;
   }
 
-  Kernel inferenceKernel() {
+  public Kernel inferenceKernel() {
     return inference;
   }
 
@@ -161,7 +161,7 @@ public final class DecoderRuntime {
    * @param parameters the weights to train with, or null for inference
    * @param kernel what computes
    */
-  ForwardPass newPass(
+  public ForwardPass newPass(
       NDManager scratch,
       @Nullable ParameterStore parameters,
       Kernel kernel,
@@ -186,7 +186,7 @@ public final class DecoderRuntime {
   }
 
   /** Begins a forward pass that can be differentiated by the matrices of merges. */
-  ForwardPass newPass(
+  public ForwardPass newPass(
       NDManager scratch, Map<Integer, TrainedMerge> merges, int sequences, int tokens) {
     TokenPlaces places = new TokenPlaces(tokens, 0, new long[sequences], 0);
     PassContext context = training.prepare(scratch, mixers, rotary, places);

@@ -11,12 +11,12 @@ import java.util.Arrays;
 import java.util.List;
 
 /** A layer without experts: to the kernel, a single one that every token takes. */
-final class DenseFeedForward extends FeedForward {
+public final class DenseFeedForward extends FeedForward {
   private final BlockNorms norms;
   private final DeviceTensor gate;
   private final ExpertWeights weights;
 
-  DenseFeedForward(DecoderRuntime runtime, BlockNorms norms, SparseMoe.Expert only) {
+  public DenseFeedForward(DecoderRuntime runtime, BlockNorms norms, SparseMoe.Expert only) {
     super(runtime);
     this.norms = norms;
     gate =

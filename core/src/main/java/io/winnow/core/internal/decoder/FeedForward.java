@@ -7,7 +7,7 @@ import io.winnow.core.internal.kernel.array.DeviceTensor;
 import org.jspecify.annotations.Nullable;
 
 /** What follows the sequence mixer in a decoder layer, added to the residual. */
-abstract class FeedForward extends DecoderBlock {
+public abstract class FeedForward extends DecoderBlock {
   FeedForward(DecoderRuntime runtime) {
     super(runtime);
   }

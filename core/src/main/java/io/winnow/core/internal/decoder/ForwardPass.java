@@ -25,7 +25,7 @@ import org.jspecify.annotations.Nullable;
  * @param merges per layer a merge to train, in place of what is applied; null outside of {@link
  *     MergeTraining}
  */
-record ForwardPass(
+public record ForwardPass(
     NDManager manager,
     Kernel kernel,
     @Nullable ParameterStore parameters,

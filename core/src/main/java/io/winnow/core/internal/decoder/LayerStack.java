@@ -19,7 +19,7 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /** Embedding, layers and head of a decoder, and how a pass of tokens runs through them. */
-final class LayerStack {
+public final class LayerStack {
   private final DecoderRuntime runtime;
   private final Weight embedding;
   private final List<DecoderLayer> layers;
@@ -29,7 +29,7 @@ final class LayerStack {
   private final @Nullable TensorList headBias;
   private final boolean plain;
 
-  LayerStack(
+  public LayerStack(
       DecoderRuntime runtime,
       Weight embedding,
       List<DecoderLayer> layers,

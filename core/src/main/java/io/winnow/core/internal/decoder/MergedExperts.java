@@ -19,7 +19,7 @@ import org.jspecify.annotations.Nullable;
  * that is one of the originals uses its tensors; the others are computed into buffers, which the
  * next merge uses again.
  */
-final class MergedExperts implements AutoCloseable {
+public final class MergedExperts implements AutoCloseable {
   private final DecoderRuntime runtime;
   private final List<SparseMoe.Expert> originals;
   private final List<@Nullable Buffer> buffers = new ArrayList<>();
@@ -31,7 +31,7 @@ final class MergedExperts implements AutoCloseable {
   }
 
   /** What the layer computes with while a merge is applied. */
-  record Applied(ExpertMerge merge, MappedRouting routing, ExpertWeights weights) {}
+  public record Applied(ExpertMerge merge, MappedRouting routing, ExpertWeights weights) {}
 
   /** The weights of a merged expert, and the row of W_EM that they were computed by. */
   private static final class Buffer {
@@ -53,7 +53,7 @@ final class MergedExperts implements AutoCloseable {
     }
   }
 
-  @Nullable Applied applied() {
+  public @Nullable Applied applied() {
     return applied;
   }
 
@@ -153,7 +153,7 @@ final class MergedExperts implements AutoCloseable {
   }
 
   /** Returns the expert that this row of W_EM consists of, or -1 if it mixes several. */
-  static int original(ExpertMerge merge, int row) {
+  public static int original(ExpertMerge merge, int row) {
     int original = -1;
     float[] factors = factors(merge, row);
     for (int expert = 0; expert < factors.length; expert++) {

@@ -14,7 +14,7 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /** A sequence mixer, added to the residual. */
-final class MixerBlock extends DecoderBlock {
+public final class MixerBlock extends DecoderBlock {
   private final int layer;
   private final SequenceMixer form;
   private final BlockNorms norms;
@@ -26,7 +26,7 @@ final class MixerBlock extends DecoderBlock {
    *
    * @param projections the matrix of which query, key and value are rows, if there is one
    */
-  MixerBlock(
+  public MixerBlock(
       DecoderRuntime runtime,
       int layer,
       SequenceMixer form,

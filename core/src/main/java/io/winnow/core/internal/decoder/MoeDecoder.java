@@ -61,7 +61,7 @@ public final class MoeDecoder extends AbstractBlock implements LanguageModel {
   private final DecoderCaches caches;
   private volatile @Nullable Provenance provenance;
 
-  MoeDecoder(Checkpoint source, Family family, LayerStack stack) {
+  public MoeDecoder(Checkpoint source, Family family, LayerStack stack) {
     this.source = source;
     this.family = family;
     this.stack = stack;
@@ -93,7 +93,7 @@ public final class MoeDecoder extends AbstractBlock implements LanguageModel {
     return runtime.config();
   }
 
-  Optional<Provenance> provenance() {
+  public Optional<Provenance> provenance() {
     return Optional.ofNullable(provenance);
   }
 
@@ -101,7 +101,7 @@ public final class MoeDecoder extends AbstractBlock implements LanguageModel {
    * Returns the weights under the names they have in the checkpoint, if they may differ from those
    * there; else nothing. Their memory belongs to {@code manager}.
    */
-  Map<String, OutputTensor> trainedTensors(NDManager manager) {
+  public Map<String, OutputTensor> trainedTensors(NDManager manager) {
     Map<String, OutputTensor> tensors = new TreeMap<>();
     if (runtime.isTrained()) {
       for (Parameter parameter : getParameters().values()) {

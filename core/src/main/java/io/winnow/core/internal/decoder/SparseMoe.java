@@ -47,7 +47,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer, N
    * @param shared the experts that every token takes, or null
    * @param stored the numbers that the experts have in the checkpoint
    */
-  SparseMoe(
+  public SparseMoe(
       DecoderRuntime runtime,
       int layer,
       BlockNorms norms,
@@ -74,7 +74,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer, N
    * @param mapping what makes the experts' scores of the gate's, or null where each expert has a
    *     row of the gate
    */
-  record Router(
+  public record Router(
       Routing routing,
       String gateName,
       Weight gate,
@@ -86,7 +86,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer, N
    *
    * @param gate {@code [1, d]}, of whose logit the sigmoid is the weight; null for 1
    */
-  record Shared(Expert expert, @Nullable DeviceTensor gate) {}
+  public record Shared(Expert expert, @Nullable DeviceTensor gate) {}
 
   /**
    * The three weights of an expert: gate and up {@code [m, d]}, down {@code [d, m]}; or others that
@@ -337,7 +337,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer, N
    * Returns the factor with which the layer's output is added to the residual; empty where a norm
    * stands between.
    */
-  OptionalDouble outputFactor() {
+  public OptionalDouble outputFactor() {
     Junction junction = norms.junction();
     return junction.behind() == null
         ? OptionalDouble.of(junction.factor())
@@ -411,7 +411,7 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer, N
   }
 
   /** Returns what makes the experts' scores of the gate's, or null if they are the same. */
-  @Nullable MappedRouting mapping() {
+  public @Nullable MappedRouting mapping() {
     return router.mapping();
   }
 

@@ -22,7 +22,7 @@ public final class Weight implements AutoCloseable {
    * @param trainable whether it becomes a parameter; DJL aborts the JVM when it copies or saves one
    *     in bfloat16
    */
-  static Weight of(String name, DeviceTensor tensor, boolean trainable) {
+  public static Weight of(String name, DeviceTensor tensor, boolean trainable) {
     if (!trainable) {
       return new Weight(tensor, null);
     }

@@ -1,4 +1,4 @@
-package io.winnow.core.internal.decoder;
+package io.winnow.core.internal.storage;
 
 import ai.djl.ndarray.NDManager;
 import ai.djl.util.Progress;
@@ -9,6 +9,9 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.Provenance;
 import io.winnow.core.internal.checkpoint.CheckpointWriter;
 import io.winnow.core.internal.checkpoint.StoredWeight;
+import io.winnow.core.internal.decoder.MergedExperts;
+import io.winnow.core.internal.decoder.MoeDecoder;
+import io.winnow.core.internal.decoder.SparseMoe;
 import io.winnow.core.internal.form.Family;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
 import io.winnow.core.internal.layout.CheckpointLayout;

@@ -1,4 +1,4 @@
-package io.winnow.core.internal.decoder;
+package io.winnow.core.internal.storage;
 
 import ai.djl.Device;
 import ai.djl.ndarray.NDArray;
@@ -14,6 +14,11 @@ import io.winnow.core.Provenance;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.internal.checkpoint.Checkpoint;
 import io.winnow.core.internal.checkpoint.CheckpointDraft;
+import io.winnow.core.internal.decoder.DecoderHead;
+import io.winnow.core.internal.decoder.DecoderLayer;
+import io.winnow.core.internal.decoder.DecoderRuntime;
+import io.winnow.core.internal.decoder.ForwardPass;
+import io.winnow.core.internal.decoder.SparseMoe;
 import io.winnow.core.internal.environment.Telemetry;
 import io.winnow.core.internal.fit.FitKernel;
 import io.winnow.core.internal.kernel.Kernel;

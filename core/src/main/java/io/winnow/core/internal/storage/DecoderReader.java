@@ -1,4 +1,4 @@
-package io.winnow.core.internal.decoder;
+package io.winnow.core.internal.storage;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDArrays;
@@ -11,6 +11,17 @@ import com.google.common.primitives.Floats;
 import com.google.common.primitives.Ints;
 import io.winnow.core.Routing;
 import io.winnow.core.internal.checkpoint.StoredWeight;
+import io.winnow.core.internal.decoder.BlockNorms;
+import io.winnow.core.internal.decoder.DecoderHead;
+import io.winnow.core.internal.decoder.DecoderLayer;
+import io.winnow.core.internal.decoder.DecoderRuntime;
+import io.winnow.core.internal.decoder.DenseFeedForward;
+import io.winnow.core.internal.decoder.FeedForward;
+import io.winnow.core.internal.decoder.LayerStack;
+import io.winnow.core.internal.decoder.MixerBlock;
+import io.winnow.core.internal.decoder.MoeDecoder;
+import io.winnow.core.internal.decoder.SparseMoe;
+import io.winnow.core.internal.decoder.Weight;
 import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.form.MixerPart;
 import io.winnow.core.internal.form.TensorNames.ExpertNames;
