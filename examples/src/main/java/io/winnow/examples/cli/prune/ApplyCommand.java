@@ -5,6 +5,7 @@ import io.winnow.examples.console.ConsoleProgress;
 import io.winnow.examples.files.ModelLimits;
 import io.winnow.examples.options.ModelFolderOptions;
 import io.winnow.examples.options.OutFolderOptions;
+import io.winnow.examples.options.PredictionOptions;
 import io.winnow.pruning.PruningPlan;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
@@ -30,13 +31,21 @@ final class ApplyCommand implements Callable<Integer> {
 
   @Mixin private OutFolderOptions out;
 
+  @Mixin private PredictionOptions predictions;
+
   @Override
   public Integer call() throws Exception {
     ModelLimits.of(model.folder());
     out.checkNew(model.folder());
     PruningPlan read = PruningPlan.read(plan);
     MoeModels.writePruned(
-        model.folder(), read.retained(), read.provenance(), out.folder(), new ConsoleProgress());
+        model.folder(),
+        read.retained(),
+        read.provenance(),
+        out.folder(),
+        predictions.treatment(),
+        new ConsoleProgress());
+    PredictionOptions.print(out.folder());
     out.printWritten();
     return 0;
   }
