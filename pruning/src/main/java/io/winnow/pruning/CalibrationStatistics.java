@@ -19,6 +19,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.concurrent.Executor;
@@ -105,7 +106,8 @@ public final class CalibrationStatistics {
         partLosses(chosen),
         new Provenance(
             name, method.needsCalibration() ? calibration() : null, seed, tables.source()),
-        total.elapsed());
+        total.elapsed(),
+        Optional.empty());
   }
 
   private static PruningReport.Layer choose(

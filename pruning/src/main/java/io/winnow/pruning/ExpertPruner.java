@@ -6,6 +6,7 @@ import ai.djl.util.Progress;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.MoeModel;
+import io.winnow.core.PredictionLayers;
 import io.winnow.core.calibration.Calibration;
 import io.winnow.pruning.internal.search.RetainedNumber;
 import io.winnow.pruning.internal.stream.StreamSettings;
@@ -48,6 +49,7 @@ public final class ExpertPruner {
             builder.seed,
             builder.candidates,
             builder.calibrationMemory,
+            builder.predictionLayers,
             builder.progress,
             builder.executor);
     progressive = builder.progressive;
@@ -233,6 +235,7 @@ public final class ExpertPruner {
     private @Nullable Progress progress;
     private int candidates;
     private long calibrationMemory = Long.MAX_VALUE;
+    private PredictionLayers predictionLayers = PredictionLayers.PRUNE;
     private long memoryBytes = MEMORY_BYTES;
     private List<Device> devices = List.of(Device.cpu());
     private @Nullable ExecutorService executor;
@@ -355,6 +358,16 @@ public final class ExpertPruner {
     public Builder optCalibrationMemory(long bytes) {
       checkPositive(bytes, "Calibration memory must be positive, is ");
       calibrationMemory = bytes;
+      return this;
+    }
+
+    /**
+     * Sets what becomes of prediction layers (MTP) when a checkpoint on disk is pruned; without it,
+     * they keep the experts of the last layer. {@code MoeModels.save} and {@code writePruned} are
+     * told themselves.
+     */
+    public Builder optPredictionLayers(PredictionLayers newPredictionLayers) {
+      predictionLayers = newPredictionLayers;
       return this;
     }
 

@@ -1,6 +1,7 @@
 package io.winnow.pruning;
 
 import ai.djl.util.Progress;
+import io.winnow.core.PredictionLayers;
 import java.util.concurrent.ExecutorService;
 import org.jspecify.annotations.Nullable;
 
@@ -14,6 +15,7 @@ import org.jspecify.annotations.Nullable;
  * @param seed of everything random
  * @param candidates of a token whose inner products are kept; 0 for as many as are needed
  * @param calibrationMemory the most bytes of the Java heap for the tables
+ * @param predictionLayers what becomes of those of a checkpoint on disk
  * @param progress is told of every batch, if it is there
  * @param executor runs what goes on beside the caller's thread; null for nothing
  */
@@ -25,5 +27,6 @@ record PruningOptions(
     long seed,
     int candidates,
     long calibrationMemory,
+    PredictionLayers predictionLayers,
     @Nullable Progress progress,
     @Nullable ExecutorService executor) {}

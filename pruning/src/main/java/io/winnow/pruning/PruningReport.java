@@ -2,6 +2,7 @@ package io.winnow.pruning;
 
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
+import io.winnow.core.PredictionLayers;
 import io.winnow.core.Provenance;
 import io.winnow.core.internal.file.FileKind;
 import io.winnow.core.internal.file.JsonFiles;
@@ -12,6 +13,7 @@ import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.OptionalDouble;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
@@ -26,6 +28,7 @@ public final class PruningReport {
   private final List<PartLoss> parts;
   private final Provenance provenance;
   private final Duration time;
+  private final Optional<PredictionLayers> predictionLayers;
 
   PruningReport(
       int retainedPerLayer,
@@ -35,7 +38,8 @@ public final class PruningReport {
       List<Layer> layers,
       List<PartLoss> parts,
       Provenance provenance,
-      Duration time) {
+      Duration time,
+      Optional<PredictionLayers> predictionLayers) {
     this.retainedPerLayer = retainedPerLayer;
     this.progressive = progressive;
     this.sequencesPerGroup = sequencesPerGroup;
@@ -44,6 +48,26 @@ public final class PruningReport {
     this.parts = List.copyOf(parts);
     this.provenance = provenance;
     this.time = time;
+    this.predictionLayers = predictionLayers;
+  }
+
+  /**
+   * Returns the report with what became of the prediction layers of the checkpoint that was
+   * written.
+   *
+   * @param newPredictionLayers what {@code MoeModels.predictionLayers} says of its folder
+   */
+  public PruningReport withPredictionLayers(Optional<PredictionLayers> newPredictionLayers) {
+    return new PruningReport(
+        retainedPerLayer,
+        progressive,
+        sequencesPerGroup,
+        calibrationTokens,
+        layers,
+        parts,
+        provenance,
+        time,
+        newPredictionLayers);
   }
 
   /** Returns r, or the most that a layer retains where layers differ. */
@@ -79,6 +103,11 @@ public final class PruningReport {
   /** Returns how the choice was made. */
   public Provenance provenance() {
     return provenance;
+  }
+
+  /** Returns what became of prediction layers (MTP); empty if there are none, or nobody said. */
+  public Optional<PredictionLayers> predictionLayers() {
+    return predictionLayers;
   }
 
   /** Returns the time of the whole run. */
@@ -247,6 +276,9 @@ public final class PruningReport {
     json.addProperty("seed", provenance.seed());
     json.addProperty("source", provenance.source());
     json.addProperty("seconds", JsonFields.seconds(time));
+    predictionLayers.ifPresent(
+        treatment ->
+            json.addProperty("mtp", treatment == PredictionLayers.DROP ? "dropped" : "pruned"));
     JsonArray array = new JsonArray();
     layers.forEach(layer -> array.add(LayerJson.write(layer)));
     json.add("layers", array);
@@ -282,7 +314,8 @@ public final class PruningReport {
         layers,
         parts,
         provenance,
-        time);
+        time,
+        predictionLayers);
   }
 
   @Override

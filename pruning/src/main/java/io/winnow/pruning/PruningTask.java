@@ -14,6 +14,7 @@ import io.winnow.pruning.internal.work.CalibrationRun;
 import io.winnow.pruning.internal.work.Interrupts;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -130,6 +131,7 @@ record PruningTask(
         layers,
         parts,
         provenance(progressive, source),
-        time);
+        time,
+        Optional.empty());
   }
 }

@@ -1,5 +1,6 @@
 package io.winnow.pruning;
 
+import com.google.common.base.Ascii;
 import com.google.common.base.Stopwatch;
 import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
@@ -57,7 +58,7 @@ final class StreamingPruner implements LayerWork {
     this.task = task;
     this.settings = settings;
     this.target = target;
-    model = MoeModels.layerwise(source, tensorListener);
+    model = MoeModels.layerwise(source, task.options().predictionLayers(), tensorListener);
     task.calibration().checkFits(model.vocabularySize(), model.maxPositions());
     for (LayerwiseModel.MoeLayer layer : model.moeLayers()) {
       RetainedNumber.check(layer.layer(), layer.numExperts(), layer.routing(), task.retained());
@@ -88,6 +89,7 @@ final class StreamingPruner implements LayerWork {
     json.addProperty("seed", task.options().seed());
     json.addProperty("sequences_per_group", task.options().sequencesPerGroup());
     json.addProperty("expert_outputs", task.withOutputs());
+    json.addProperty("mtp", Ascii.toLowerCase(task.options().predictionLayers().name()));
     // Other batches round otherwise.
     json.addProperty("sequences_per_batch", shape.batchSequences());
     return json;
@@ -127,7 +129,8 @@ final class StreamingPruner implements LayerWork {
 
   private PruningReport report(StreamingState state) {
     List<PruningReport.Layer> layers = state.layers().stream().map(this::reported).toList();
-    return task.report(false, layers, List.of(), model.sourceDigest(), state.time());
+    return task.report(false, layers, List.of(), model.sourceDigest(), state.time())
+        .withPredictionLayers(MoeModels.predictionLayers(target));
   }
 
   private PruningReport.Layer reported(ChosenLayer layer) {

@@ -20,6 +20,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -86,7 +87,8 @@ class CalibrationStatisticsTest {
             .toList(),
         report.parts(),
         report.provenance(),
-        Duration.ZERO);
+        Duration.ZERO,
+        Optional.empty());
   }
 
   @Test

@@ -10,6 +10,7 @@ import io.winnow.pruning.internal.table.CalibrationPass;
 import io.winnow.pruning.internal.table.InnerProductTable;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 import java.util.OptionalDouble;
 import java.util.Random;
 
@@ -59,7 +60,15 @@ public final class Tables {
   public static PruningReport report(
       int retained, Provenance provenance, PruningReport.Layer... layers) {
     return new PruningReport(
-        retained, false, 0, 1, List.of(layers), List.of(), provenance, Duration.ZERO);
+        retained,
+        false,
+        0,
+        1,
+        List.of(layers),
+        List.of(),
+        provenance,
+        Duration.ZERO,
+        Optional.empty());
   }
 
   /** A layer of a report whose losses were measured; the first is the best. */

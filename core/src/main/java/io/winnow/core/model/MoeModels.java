@@ -9,12 +9,14 @@ import ai.djl.util.Progress;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.LayerwiseModel;
 import io.winnow.core.MoeModel;
+import io.winnow.core.PredictionLayers;
 import io.winnow.core.Provenance;
 import io.winnow.core.internal.checkpoint.Checkpoint;
 import io.winnow.core.internal.decoder.MoeDecoder;
 import io.winnow.core.internal.environment.Telemetry;
 import io.winnow.core.internal.layout.CheckpointLayout;
 import io.winnow.core.internal.layout.CheckpointSlicer;
+import io.winnow.core.internal.layout.PredictionTensors;
 import io.winnow.core.internal.safetensors.TensorInfo;
 import io.winnow.core.internal.storage.DecoderReader;
 import io.winnow.core.internal.storage.LayerwiseDecoder;
@@ -25,6 +27,7 @@ import java.nio.file.Path;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
@@ -86,11 +89,17 @@ public final class MoeModels {
 
   /** Writes a model like {@link #save(Model, Path)}, reporting bytes to a progress listener. */
   public static void save(Model model, Path target, @Nullable Progress progress) {
+    save(model, target, PredictionLayers.PRUNE, progress);
+  }
+
+  /** Writes a model like {@link #save(Model, Path)}, with a say in what becomes of MTP layers. */
+  public static void save(
+      Model model, Path target, PredictionLayers predictionLayers, @Nullable Progress progress) {
     if (!(MoeModel.of(model) instanceof MoeDecoder decoder)) {
       throw new InvalidInputException(
           "Model '" + model.getName() + "' was not loaded by MoeModels and has no checkpoint");
     }
-    new ModelWriter(decoder).write(target, progress);
+    new ModelWriter(decoder, predictionLayers).write(target, progress);
   }
 
   /**
@@ -101,6 +110,16 @@ public final class MoeModels {
    */
   public static CheckpointSummary inspect(Path folder) {
     return CheckpointSummary.of(CheckpointLayout.of(Checkpoint.open(folder)));
+  }
+
+  /**
+   * Returns what became of a checkpoint's prediction layers when it was written with fewer experts;
+   * empty if its source had none, or it was not.
+   *
+   * @throws InvalidInputException if the folder is no checkpoint
+   */
+  public static Optional<PredictionLayers> predictionLayers(Path folder) {
+    return PredictionTensors.noted(Checkpoint.open(folder).config());
   }
 
   /**
@@ -119,7 +138,24 @@ public final class MoeModels {
       Provenance provenance,
       Path target,
       @Nullable Progress progress) {
-    new CheckpointSlicer(CheckpointLayout.of(Checkpoint.open(source)), new TreeMap<>(retained))
+    writePruned(source, retained, provenance, target, PredictionLayers.PRUNE, progress);
+  }
+
+  /**
+   * Writes a checkpoint with fewer experts like {@link #writePruned(Path, Map, Provenance, Path,
+   * Progress)}.
+   *
+   * @param predictionLayers what becomes of the source's prediction layers, if it has some
+   */
+  public static void writePruned(
+      Path source,
+      Map<Integer, List<Integer>> retained,
+      Provenance provenance,
+      Path target,
+      PredictionLayers predictionLayers,
+      @Nullable Progress progress) {
+    CheckpointLayout layout = CheckpointLayout.of(Checkpoint.open(source), predictionLayers);
+    new CheckpointSlicer(layout, new TreeMap<>(retained))
         .write(target, provenance, Map.of(), progress);
   }
 
@@ -168,7 +204,17 @@ public final class MoeModels {
    *     has no layer with experts
    */
   public static LayerwiseModel layerwise(Path folder, Consumer<String> listener) {
-    CheckpointLayout layout = CheckpointLayout.of(Checkpoint.open(folder));
+    return layerwise(folder, PredictionLayers.PRUNE, listener);
+  }
+
+  /**
+   * Opens a checkpoint like {@link #layerwise(Path, Consumer)}.
+   *
+   * @param predictionLayers what becomes of its prediction layers in what is written of it
+   */
+  public static LayerwiseModel layerwise(
+      Path folder, PredictionLayers predictionLayers, Consumer<String> listener) {
+    CheckpointLayout layout = CheckpointLayout.of(Checkpoint.open(folder), predictionLayers);
     return new LayerwiseDecoder(layout, Loader.storedType(layout), listener);
   }
 

@@ -1,6 +1,7 @@
 package io.winnow.core.internal.layout;
 
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.PredictionLayers;
 import io.winnow.core.Routing;
 import io.winnow.core.internal.checkpoint.Checkpoint;
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
@@ -13,7 +14,6 @@ import io.winnow.core.internal.form.TensorNames;
 import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.internal.safetensors.TensorInfo;
 import io.winnow.core.internal.safetensors.TensorType;
-import io.winnow.core.routing.SoftmaxRouting;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.EnumMap;
@@ -36,8 +36,9 @@ public final class CheckpointLayout {
   private final StoredTensors tensors;
   private final ExpertCounts counts;
   private final ExpertStorage storage;
+  private final PredictionTensors predictions;
 
-  private CheckpointLayout(Checkpoint checkpoint, Family family) {
+  private CheckpointLayout(Checkpoint checkpoint, Family family, PredictionLayers treatment) {
     this.checkpoint = checkpoint;
     this.family = family;
     json =
@@ -50,6 +51,7 @@ public final class CheckpointLayout {
     tensors = new StoredTensors(names, checkpoint, quantization);
     counts = ExpertCounts.read(checkpoint, config);
     storage = ExpertStorage.of(tensors, config, counts);
+    predictions = PredictionTensors.of(this, treatment);
   }
 
   /**
@@ -59,7 +61,18 @@ public final class CheckpointLayout {
    *     missing or has another shape
    */
   public static CheckpointLayout of(Checkpoint checkpoint) {
-    CheckpointLayout layout = new CheckpointLayout(checkpoint, Families.of(checkpoint));
+    return of(checkpoint, PredictionLayers.PRUNE);
+  }
+
+  /**
+   * Finds every tensor that the decoder needs.
+   *
+   * @param predictionLayers what becomes of prediction layers where the checkpoint is written
+   * @throws InvalidInputException as {@link #of(Checkpoint)} does
+   */
+  public static CheckpointLayout of(Checkpoint checkpoint, PredictionLayers predictionLayers) {
+    CheckpointLayout layout =
+        new CheckpointLayout(checkpoint, Families.of(checkpoint), predictionLayers);
     layout.embedding();
     layout.finalNorm();
     layout.head();
@@ -101,6 +114,16 @@ public final class CheckpointLayout {
 
   public DecoderConfig config() {
     return config;
+  }
+
+  /** Returns the decoder's part of {@code config.json}. */
+  CheckpointConfig json() {
+    return json;
+  }
+
+  /** Returns the tensors of prediction layers. */
+  PredictionTensors predictions() {
+    return predictions;
   }
 
   public Quantization quantization() {
@@ -262,23 +285,9 @@ public final class CheckpointLayout {
   }
 
   private StoredWeight[] feedForward(String prefix, long size) {
-    List<String> names = List.of("gate_proj.", "up_proj.", "down_proj.");
-    List<StoredWeight> stored = new ArrayList<>();
-    Collections.addAll(
-        stored,
-        tensors.feedForward(
-            prefix + names.get(0) + "weight",
-            prefix + names.get(1) + "weight",
-            prefix + names.get(2) + "weight",
-            size,
-            config.hiddenSize()));
-    if (config.biasedFeedForward()) {
-      for (int i = 0; i < names.size(); i++) {
-        String name = prefix + names.get(i) + "bias";
-        stored.add(new StoredWeight.Plain(plain(name, stored.get(i).shape().get(0))));
-      }
-    }
-    return stored.toArray(StoredWeight[]::new);
+    return tensors
+        .feedForward(prefix, size, config.hiddenSize(), config.biasedFeedForward())
+        .toArray(StoredWeight[]::new);
   }
 
   /** Returns what the shared expert's weight is computed by, {@code [1, d]}; null for 1. */
@@ -381,25 +390,6 @@ public final class CheckpointLayout {
    * routing to experts with tensors of their own has no gradient here.
    */
   public @Nullable String whyNotTrainable() {
-    if (!quantization().isNone()) {
-      return "Quantised weights ("
-          + quantization().method()
-          + ") are not trained; convert the checkpoint to F32, F16 or BF16 for that";
-    }
-    boolean plain =
-        routing(config.sparseLayers().get(0), null) instanceof SoftmaxRouting
-            && isSingleExperts()
-            && !names.hasRouterBias()
-            && config.sharedSize() == 0
-            && config.sparseLayers().size() == config.layers()
-            && !config.kernel().layerNorm()
-            && !config.biasedHead();
-    return plain
-        ? null
-        : "Models of type "
-            + family.modelType()
-            + (isSingleExperts() ? "" : " whose experts are fused")
-            + " are not trained here: that needs softmax routing, experts with tensors of their own,"
-            + " and neither shared experts nor dense layers";
+    return Trainability.whyNot(this);
   }
 }

@@ -6,7 +6,6 @@ import com.google.gson.Gson;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
-import com.google.gson.JsonPrimitive;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Provenance;
 import io.winnow.core.Routing;
@@ -28,6 +27,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -172,10 +172,30 @@ public final class CheckpointSlicer {
               + counts()
               + "; retain the same number in every layer");
     }
-    return CheckpointWriter.builder(layout.checkpoint())
-        .setTarget(target)
-        .setConfig(config(provenance, !trained.isEmpty()))
-        .setTensors(tensors(trained));
+    CheckpointWriter.Builder writer =
+        CheckpointWriter.builder(layout.checkpoint())
+            .setTarget(target)
+            .setConfig(config(provenance, !trained.isEmpty()))
+            .setTensors(tensors(trained));
+    ModuleFiles.renamed(layout.checkpoint().folder(), moduleNames()).forEach(writer::optFile);
+    return writer;
+  }
+
+  /** Returns what stays, by layer, prediction layers included. */
+  private Map<Integer, List<Integer>> all() {
+    Map<Integer, List<Integer>> all = new TreeMap<>(retained);
+    all.putAll(layout.predictions().retained(retained.getOrDefault(lastLayer(), List.of())));
+    return all;
+  }
+
+  /** Returns the last layer that has experts. */
+  private int lastLayer() {
+    List<Integer> sparse = layout.config().sparseLayers();
+    return sparse.get(sparse.size() - 1);
+  }
+
+  private ModuleNames moduleNames() {
+    return new ModuleNames(layout, all(), layout.predictions().droppedLayers());
   }
 
   /** Returns the tensors in their order, as the source has them. */
@@ -189,27 +209,28 @@ public final class CheckpointSlicer {
    * @param trained tensors in place of the source's, under the source's names
    */
   List<OutputTensor> tensors(Map<String, OutputTensor> trained) {
-    Set<String> dropped = new HashSet<>();
+    Set<String> dropped = new HashSet<>(layout.predictions().dropped());
     Map<String, String> renamed = new HashMap<>();
     Map<String, OutputTensor> cut = new HashMap<>();
-    retained.forEach(
-        (layer, experts) -> {
-          for (TensorInfo info : layout.expertRows(layer)) {
-            cut.put(info.name(), rows(info, layout.experts(layer), Ints.toArray(experts)));
-          }
-          for (int expert = 0; expert < layout.experts(layer); expert++) {
-            int place = experts.indexOf(expert);
-            List<StoredWeight> old = layout.ownOf(layer, expert);
-            for (int i = 0; i < old.size(); i++) {
-              if (place < 0) {
-                old.get(i).tensors().forEach(info -> dropped.add(info.name()));
-              } else {
-                String name = layout.ownOf(layer, place).get(i).values().name();
-                renamed.putAll(renamed(old.get(i), name));
+    all()
+        .forEach(
+            (layer, experts) -> {
+              for (TensorInfo info : layout.expertRows(layer)) {
+                cut.put(info.name(), rows(info, layout.experts(layer), Ints.toArray(experts)));
               }
-            }
-          }
-        });
+              for (int expert = 0; expert < layout.experts(layer); expert++) {
+                int place = experts.indexOf(expert);
+                List<StoredWeight> old = layout.ownOf(layer, expert);
+                for (int i = 0; i < old.size(); i++) {
+                  if (place < 0) {
+                    old.get(i).tensors().forEach(info -> dropped.add(info.name()));
+                  } else {
+                    String name = layout.ownOf(layer, place).get(i).values().name();
+                    renamed.putAll(renamed(old.get(i), name));
+                  }
+                }
+              }
+            });
     List<OutputTensor> tensors = new ArrayList<>();
     for (TensorInfo info : layout.checkpoint().tensors().values()) {
       OutputTensor rows = cut.get(info.name());
@@ -263,19 +284,13 @@ public final class CheckpointSlicer {
    * name that it has for them.
    */
   public static void setCounts(Family family, JsonObject config, int experts, int topK) {
-    JsonObject decoder =
-        family.section().isEmpty() ? config : config.getAsJsonObject(family.section());
-    setCount(decoder, CountFields.EXPERTS, family.expertCountFields().get(0), experts);
-    setCount(decoder, CountFields.TOP_K, family.topKField(), topK);
+    JsonObject decoder = decoder(family, config);
+    CountFields.set(decoder, CountFields.EXPERTS, family.expertCountFields().get(0), experts);
+    CountFields.set(decoder, CountFields.TOP_K, family.topKField(), topK);
   }
 
-  private static void setCount(JsonObject decoder, List<String> names, String own, int count) {
-    List<String> present = names.stream().filter(name -> isNumber(decoder.get(name))).toList();
-    (present.isEmpty() ? List.of(own) : present).forEach(name -> decoder.addProperty(name, count));
-  }
-
-  private static boolean isNumber(@Nullable JsonElement value) {
-    return value instanceof JsonPrimitive primitive && primitive.isNumber();
+  private static JsonObject decoder(Family family, JsonObject config) {
+    return family.section().isEmpty() ? config : config.getAsJsonObject(family.section());
   }
 
   /**
@@ -296,13 +311,21 @@ public final class CheckpointSlicer {
   }
 
   private JsonObject config(@Nullable Provenance provenance, boolean trained) {
-    JsonObject config = layout.checkpoint().config().json();
+    JsonObject source = layout.checkpoint().config().json();
+    JsonElement previous = source.remove("winnow");
+    JsonObject config = moduleNames().renamed(source).getAsJsonObject();
+    if (previous != null) {
+      config.add("winnow", previous);
+    }
     setCounts(layout.family(), config, Collections.max(counts()), topK);
     new ExpertWidth(layout, width).write(config);
     JsonObject winnow = note(layout, provenance, trained);
     if (width != layout.config().intermediateSize()) {
       winnow.addProperty("width", layout.config().intermediateSize());
     }
+    boolean fewer =
+        retained.getOrDefault(lastLayer(), List.of()).size() < layout.experts(lastLayer());
+    layout.predictions().write(decoder(layout.family(), config), winnow, fewer);
     if (layout.isMerged()) {
       int first = layout.config().sparseLayers().get(0);
       winnow.addProperty("router_experts", layout.routerExperts(first));

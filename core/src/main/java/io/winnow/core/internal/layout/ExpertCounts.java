@@ -5,7 +5,7 @@ import io.winnow.core.internal.checkpoint.Checkpoint;
 import io.winnow.core.internal.family.Families;
 import io.winnow.core.internal.form.DecoderConfig;
 import java.util.List;
-import java.util.Map;
+import java.util.NavigableMap;
 import java.util.Optional;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
@@ -24,26 +24,30 @@ final class ExpertCounts {
   private final int common;
 
   /** By layer, where layers differ; else empty. */
-  private final Map<Integer, Integer> byLayer = new TreeMap<>();
+  private final NavigableMap<Integer, Integer> byLayer = new TreeMap<>();
 
   private final @Nullable Integer mapped;
+  private final int layers;
 
-  private ExpertCounts(int common, @Nullable Integer mapped) {
+  private ExpertCounts(int common, @Nullable Integer mapped, int layers) {
     this.common = common;
     this.mapped = mapped;
+    this.layers = layers;
   }
 
   /** Reads what {@code config.json} says. */
   static ExpertCounts read(Checkpoint checkpoint, DecoderConfig config) {
     if (!checkpoint.config().modelType().startsWith(Families.OURS)) {
-      return new ExpertCounts(config.experts(), null);
+      return new ExpertCounts(config.experts(), null, config.layers());
     }
     Optional<List<Integer>> counts = checkpoint.config().ints(EXPERTS_PER_LAYER);
     if (counts.isEmpty()) {
       return new ExpertCounts(
-          config.experts(), checkpoint.config().requirePositiveInt(ROUTER_EXPERTS));
+          config.experts(),
+          checkpoint.config().requirePositiveInt(ROUTER_EXPERTS),
+          config.layers());
     }
-    ExpertCounts uneven = new ExpertCounts(config.experts(), null);
+    ExpertCounts uneven = new ExpertCounts(config.experts(), null, config.layers());
     uneven.put(checkpoint, config.sparseLayers(), counts.get());
     return uneven;
   }
@@ -68,8 +72,11 @@ final class ExpertCounts {
     }
   }
 
-  /** Returns n, the experts of a layer as stored. */
+  /** Returns n, the experts of a layer as stored; behind the decoder, those of its last layer. */
   int of(int layer) {
+    if (layer >= layers && !byLayer.isEmpty()) {
+      return byLayer.lastEntry().getValue();
+    }
     return byLayer.getOrDefault(layer, common);
   }
 

@@ -6,6 +6,7 @@ import com.google.common.primitives.Ints;
 import com.google.gson.JsonObject;
 import io.winnow.core.ExpertMerge;
 import io.winnow.core.InvalidInputException;
+import io.winnow.core.PredictionLayers;
 import io.winnow.core.Provenance;
 import io.winnow.core.internal.checkpoint.CheckpointWriter;
 import io.winnow.core.internal.checkpoint.StoredWeight;
@@ -54,11 +55,12 @@ public final class ModelWriter {
   /**
    * Creates a writer.
    *
+   * @param predictionLayers what becomes of the checkpoint's
    * @throws InvalidInputException if the layers differ in what config.json has one field for
    */
-  public ModelWriter(MoeDecoder decoder) {
+  public ModelWriter(MoeDecoder decoder, PredictionLayers predictionLayers) {
     this.decoder = decoder;
-    layout = CheckpointLayout.of(decoder.source());
+    layout = CheckpointLayout.of(decoder.source(), predictionLayers);
     Set<Integer> topKs = new TreeSet<>();
     for (SparseMoe layer : decoder.sparseLayers()) {
       MergedExperts.Applied applied = layer.applied();

@@ -5,6 +5,7 @@ import io.winnow.examples.console.ConsoleProgress;
 import io.winnow.examples.files.ModelLimits;
 import io.winnow.examples.options.ModelFolderOptions;
 import io.winnow.examples.options.OutFolderOptions;
+import io.winnow.examples.options.PredictionOptions;
 import io.winnow.pruning.PruningPlan;
 import io.winnow.pruning.shrink.NarrowingPlan;
 import java.nio.file.Path;
@@ -32,6 +33,8 @@ final class ApplyCommand implements Callable<Integer> {
 
   @Mixin private OutFolderOptions out;
 
+  @Mixin private PredictionOptions predictions;
+
   @Override
   public Integer call() throws Exception {
     ModelLimits.of(model.folder());
@@ -48,7 +51,13 @@ final class ApplyCommand implements Callable<Integer> {
     }
     PruningPlan read = PruningPlan.read(plan);
     MoeModels.writePruned(
-        model.folder(), read.retained(), read.provenance(), out.folder(), new ConsoleProgress());
+        model.folder(),
+        read.retained(),
+        read.provenance(),
+        out.folder(),
+        predictions.treatment(),
+        new ConsoleProgress());
+    PredictionOptions.print(out.folder());
     out.printWritten();
     return 0;
   }

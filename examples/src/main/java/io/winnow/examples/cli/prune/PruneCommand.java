@@ -15,6 +15,7 @@ import io.winnow.examples.options.GroupOptions;
 import io.winnow.examples.options.MethodNames;
 import io.winnow.examples.options.ModelOptions;
 import io.winnow.examples.options.OutFolderOptions;
+import io.winnow.examples.options.PredictionOptions;
 import io.winnow.examples.options.ReportFileOptions;
 import io.winnow.pruning.CalibrationStatistics;
 import io.winnow.pruning.ExpertBudget;
@@ -84,6 +85,8 @@ final class PruneCommand implements Callable<Integer> {
 
   @Mixin private OutFolderOptions out;
 
+  @Mixin private PredictionOptions predictions;
+
   @Mixin private ReportFileOptions report;
 
   @Option(
@@ -103,6 +106,7 @@ final class PruneCommand implements Callable<Integer> {
             .optSequencesPerGroup(groups.sequences())
             .optSeed(calibrationOptions.seed())
             .optMemory(streamOptions.memoryBytes())
+            .optPredictionLayers(predictions.treatment())
             .optProgress(new ConsoleProgress());
     report.check(out.folder());
     Outputs.requireFile("--plan", plan, out.folder());
@@ -145,7 +149,7 @@ final class PruneCommand implements Callable<Integer> {
       if (!streaming) {
         try (Model loaded = model.load()) {
           PruningReport result = pruner.pruneInPlace(loaded, calibration, budget);
-          MoeModels.save(loaded, out.folder(), new ConsoleProgress());
+          MoeModels.save(loaded, out.folder(), predictions.treatment(), new ConsoleProgress());
           finish(result);
         }
         return 0;
@@ -192,12 +196,13 @@ final class PruneCommand implements Callable<Integer> {
                   calibrationOptions.seed(),
                   executor);
       result.plan().applyTo(loaded);
-      MoeModels.save(loaded, out.folder(), new ConsoleProgress());
+      MoeModels.save(loaded, out.folder(), predictions.treatment(), new ConsoleProgress());
       finish(result);
     }
   }
 
-  private void finish(PruningReport result) throws IOException {
+  private void finish(PruningReport chosen) throws IOException {
+    PruningReport result = chosen.withPredictionLayers(MoeModels.predictionLayers(out.folder()));
     if (report.file() != null) {
       result.write(report.file());
     }
@@ -205,6 +210,7 @@ final class PruneCommand implements Callable<Integer> {
       result.plan().write(plan);
     }
     System.out.print(ReportTable.of(result));
+    PredictionOptions.print(out.folder());
     out.printWritten();
   }
 }

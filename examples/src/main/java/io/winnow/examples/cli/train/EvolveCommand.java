@@ -20,6 +20,7 @@ import io.winnow.examples.files.Outputs;
 import io.winnow.examples.options.ModelOptions;
 import io.winnow.examples.options.Numbers;
 import io.winnow.examples.options.OutFolderOptions;
+import io.winnow.examples.options.PredictionOptions;
 import io.winnow.examples.options.ReportFileOptions;
 import io.winnow.examples.options.SeedOptions;
 import io.winnow.examples.task.EvolutionTask;
@@ -159,6 +160,8 @@ final class EvolveCommand implements Callable<Integer> {
   private List<String> cluster = new ArrayList<>();
 
   @Mixin private OutFolderOptions out;
+
+  @Mixin private PredictionOptions predictions;
   @Mixin private ReportFileOptions report;
 
   @Override
@@ -324,7 +327,7 @@ final class EvolveCommand implements Callable<Integer> {
     if (merge != Merge.none) {
       line(table, "merged", measured.describe(fitness.applyAsDouble(block), from));
     }
-    MoeModels.save(loaded, out.folder(), new ConsoleProgress());
+    MoeModels.save(loaded, out.folder(), predictions.treatment(), new ConsoleProgress());
     if (report.file() != null) {
       JsonFiles.write(report.file(), json(found, result));
     }
@@ -340,6 +343,7 @@ final class EvolveCommand implements Callable<Integer> {
           "Step %d of the training was the best on its validation text%n",
           result.training().step());
     }
+    PredictionOptions.print(out.folder());
     out.printWritten();
   }
 
