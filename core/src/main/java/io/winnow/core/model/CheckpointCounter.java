@@ -53,7 +53,7 @@ final class CheckpointCounter {
   CheckpointSummary summary() {
     matrix(Part.EMBEDDING, layout.embedding());
     norm(layout.finalNorm());
-    if (!config.tiedHead()) {
+    if (!layout.embeddings().isTied()) {
       matrix(Part.HEAD, layout.head());
     }
     wide(Part.HEAD, layout.headBias(), false);
@@ -167,7 +167,7 @@ final class CheckpointCounter {
       active +=
           switch (entry.getKey()) {
             case OTHER -> 0;
-            case EMBEDDING -> config.tiedHead() ? parameters : 0;
+            case EMBEDDING -> layout.embeddings().isTied() ? parameters : 0;
             case ROUTED_EXPERTS ->
                 parameters / storedExperts() * config.sparseLayers().size() * config.topK();
             default -> parameters;

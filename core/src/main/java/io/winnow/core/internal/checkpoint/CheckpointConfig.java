@@ -8,6 +8,7 @@ import io.winnow.core.internal.file.Json;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collection;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
@@ -114,6 +115,19 @@ public final class CheckpointConfig {
     return toDouble(field);
   }
 
+  /**
+   * A number.
+   *
+   * @throws InvalidInputException if it is absent, no number, or not finite as a double
+   */
+  public double requireDouble(String... names) {
+    Field field = find(names);
+    if (field == null) {
+      throw absent(names);
+    }
+    return toDouble(field);
+  }
+
   private double toDouble(Field field) {
     if (isPrimitive(field) && field.value().getAsJsonPrimitive().isNumber()) {
       double value = field.value().getAsDouble();
@@ -216,6 +230,43 @@ public final class CheckpointConfig {
       throw wrong(field, "an object");
     }
     return new CheckpointConfig(file, field.value().getAsJsonObject());
+  }
+
+  /**
+   * Whether there is an object of this name, and it is not empty.
+   *
+   * @throws InvalidInputException if it is no object
+   */
+  public boolean hasMembers(String name) {
+    Field field = find(name);
+    if (field != null && !field.value().isJsonObject()) {
+      throw wrong(field, "an object");
+    }
+    return field != null && !field.value().getAsJsonObject().isEmpty();
+  }
+
+  /**
+   * The same with values for fields that are absent. A field that is null stays so, but where the
+   * default is an object.
+   *
+   * @param synonyms fields of which any one says what all of them say
+   */
+  public CheckpointConfig withDefaults(JsonObject defaults, Collection<String> synonyms) {
+    JsonObject completed = json.deepCopy();
+    boolean known = synonyms.stream().anyMatch(json::has);
+    defaults
+        .entrySet()
+        .forEach(
+            field -> {
+              String name = field.getKey();
+              boolean absent =
+                  !json.has(name)
+                      || (json.get(name).isJsonNull() && field.getValue().isJsonObject());
+              if (absent && !(known && synonyms.contains(name))) {
+                completed.add(name, field.getValue());
+              }
+            });
+    return new CheckpointConfig(file, completed);
   }
 
   private int toInt(Field field) {

@@ -103,7 +103,7 @@ public final class DecoderReader {
               embedding,
               layers,
               norm(reader, layout.finalNorm()),
-              config.tiedHead() ? embedding : matrix(reader, layout.head()),
+              layout.embeddings().isTied() ? embedding : matrix(reader, layout.head()),
               headBias == null ? null : reader.readWide(headBias)));
     }
   }

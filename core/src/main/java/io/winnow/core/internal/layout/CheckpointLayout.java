@@ -34,19 +34,18 @@ public final class CheckpointLayout {
   private final StoredTensors tensors;
   private final ExpertCounts counts;
   private final ExpertStorage storage;
+  private final Embeddings embeddings;
 
   private CheckpointLayout(Checkpoint checkpoint, Family family) {
     this.checkpoint = checkpoint;
     this.family = family;
-    json =
-        family.section().isEmpty()
-            ? checkpoint.config()
-            : checkpoint.config().section(family.section());
+    json = family.decoder(checkpoint.config());
     Quantization quantization = Quantization.read(checkpoint, json, ExpertStorage.cutOf(family));
     tensors = new StoredTensors(family, checkpoint, quantization);
     config = family.config().apply(json);
     counts = ExpertCounts.read(checkpoint, config);
     storage = ExpertStorage.of(tensors, config, counts);
+    embeddings = new Embeddings(tensors, config);
   }
 
   /**
@@ -143,8 +142,14 @@ public final class CheckpointLayout {
     return counts.isUneven();
   }
 
+  /** Returns the weights of embedding and head, which may be one. */
+  public Embeddings embeddings() {
+    return embeddings;
+  }
+
+  /** Returns the weight of the embedding. */
   public TensorInfo embedding() {
-    return plain(family.names().embedding(), config.vocabularySize(), config.hiddenSize());
+    return embeddings.embedding();
   }
 
   public Norm finalNorm() {
@@ -161,10 +166,9 @@ public final class CheckpointLayout {
     return weight.substring(0, weight.lastIndexOf('.')) + ".bias";
   }
 
+  /** Returns the weight of the head, which may be that of the embedding. */
   public TensorInfo head() {
-    return config.tiedHead()
-        ? embedding()
-        : plain(family.names().head(), config.vocabularySize(), config.hiddenSize());
+    return embeddings.head();
   }
 
   public @Nullable TensorInfo headBias() {

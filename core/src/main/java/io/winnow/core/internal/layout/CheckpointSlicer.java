@@ -241,10 +241,13 @@ public final class CheckpointSlicer {
   public static void setCounts(Family family, JsonObject config, int experts, int topK) {
     JsonObject decoder =
         family.section().isEmpty() ? config : config.getAsJsonObject(family.section());
-    for (String field : family.expertCountFields()) {
-      if (decoder.has(field) && !decoder.get(field).isJsonNull()) {
-        decoder.addProperty(field, experts);
-      }
+    List<String> present =
+        family.expertCountFields().stream()
+            .filter(field -> decoder.has(field) && !decoder.get(field).isJsonNull())
+            .toList();
+    // A file that left the number to the family's default must say it now.
+    for (String field : present.isEmpty() ? family.expertCountFields().subList(0, 1) : present) {
+      decoder.addProperty(field, experts);
     }
     decoder.addProperty(family.topKField(), topK);
   }
