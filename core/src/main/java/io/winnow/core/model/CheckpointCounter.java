@@ -51,12 +51,12 @@ final class CheckpointCounter {
   }
 
   CheckpointSummary summary() {
-    matrix(Part.EMBEDDING, layout.embedding());
+    matrix(Part.EMBEDDING, layout.embeddings().embedding());
     norm(layout.finalNorm());
-    if (!config.tiedHead()) {
-      matrix(Part.HEAD, layout.head());
+    if (!layout.embeddings().isTied()) {
+      matrix(Part.HEAD, layout.embeddings().head());
     }
-    wide(Part.HEAD, layout.headBias(), false);
+    wide(Part.HEAD, layout.embeddings().headBias(), false);
     for (int layer = 0; layer < config.layers(); layer++) {
       layout.mixerNorms(layer).all().forEach(this::norm);
       layout.blockNorms(layer).all().forEach(this::norm);
@@ -167,7 +167,7 @@ final class CheckpointCounter {
       active +=
           switch (entry.getKey()) {
             case OTHER -> 0;
-            case EMBEDDING -> config.tiedHead() ? parameters : 0;
+            case EMBEDDING -> layout.embeddings().isTied() ? parameters : 0;
             case ROUTED_EXPERTS ->
                 parameters / storedExperts() * config.sparseLayers().size() * config.topK();
             default -> parameters;

@@ -181,6 +181,28 @@ public final class Checkpoint {
     return tensors.containsKey(name);
   }
 
+  /**
+   * Whether two tensors are the same, byte for byte. Both are read as far as they are.
+   *
+   * @throws UncheckedIOException if a file cannot be read
+   */
+  public static boolean areEqual(TensorInfo a, TensorInfo b) {
+    if (a.type() != b.type() || !a.shape().equals(b.shape())) {
+      return false;
+    }
+    try (SourceFiles sources = new SourceFiles()) {
+      for (long at = 0; at < a.length(); at += READ_AHEAD_BYTES) {
+        int length = (int) Math.min(READ_AHEAD_BYTES, a.length() - at);
+        if (!sources
+            .read(a.file(), a.offset() + at, length)
+            .equals(sources.read(b.file(), b.offset() + at, length))) {
+          return false;
+        }
+      }
+    }
+    return true;
+  }
+
   /** The safetensors files, in the order of their names. */
   public List<Path> files() {
     return files;

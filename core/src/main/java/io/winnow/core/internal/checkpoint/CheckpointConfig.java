@@ -8,9 +8,11 @@ import io.winnow.core.internal.file.Json;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.Set;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
@@ -119,6 +121,19 @@ public final class CheckpointConfig {
     return toDouble(field);
   }
 
+  /**
+   * A number.
+   *
+   * @throws InvalidInputException if it is absent, no number, or not finite as a double
+   */
+  public double requireDouble(String... names) {
+    Field field = find(names);
+    if (field == null) {
+      throw absent(names);
+    }
+    return toDouble(field);
+  }
+
   private double toDouble(Field field) {
     if (isPrimitive(field) && field.value().getAsJsonPrimitive().isNumber()) {
       double value = field.value().getAsDouble();
@@ -221,6 +236,44 @@ public final class CheckpointConfig {
       throw wrong(field, "an object");
     }
     return new CheckpointConfig(file, field.value().getAsJsonObject());
+  }
+
+  /**
+   * Whether there is an object of this name, and it is not empty.
+   *
+   * @throws InvalidInputException if it is no object
+   */
+  public boolean hasMembers(String name) {
+    Field field = find(name);
+    if (field != null && !field.value().isJsonObject()) {
+      throw wrong(field, "an object");
+    }
+    return field != null && !field.value().getAsJsonObject().isEmpty();
+  }
+
+  /**
+   * The same with values for fields that are absent. A field that is null stays so, but where the
+   * default is an object.
+   *
+   * @param synonyms groups of fields of which any one says what all of them say
+   */
+  public CheckpointConfig withDefaults(JsonObject defaults, List<List<String>> synonyms) {
+    Set<String> said = new HashSet<>();
+    synonyms.stream().filter(group -> group.stream().anyMatch(json::has)).forEach(said::addAll);
+    JsonObject completed = json.deepCopy();
+    defaults
+        .entrySet()
+        .forEach(
+            field -> {
+              String name = field.getKey();
+              boolean absent =
+                  !json.has(name)
+                      || (json.get(name).isJsonNull() && field.getValue().isJsonObject());
+              if (absent && !said.contains(name)) {
+                completed.add(name, field.getValue());
+              }
+            });
+    return new CheckpointConfig(file, completed);
   }
 
   private int toInt(Field field) {

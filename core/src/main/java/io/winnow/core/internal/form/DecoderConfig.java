@@ -21,7 +21,7 @@ import java.util.stream.IntStream;
  * @param sharedSize the intermediate size of the shared experts together; 0 for none
  * @param denseSize the intermediate size of layers without experts
  * @param maxPositions longest sequence
- * @param tiedHead whether the head's weight is the embedding's
+ * @param tiedHead whether config.json says that the head's weight is the embedding's
  * @param biasedHead whether the head has a bias
  * @param biasedFeedForward whether dense blocks and shared experts have biases
  */

@@ -40,11 +40,8 @@ public final class DecoderConfigBuilder {
   private IntFunction<Visibility> visibility = layer -> Visibility.ALL;
   private IntPredicate rotated = layer -> true;
   private IntFunction<String> rotaryOf = layer -> "";
-  private int headSize;
-  private double theta = 10_000;
-  private double partialRotary = 1;
+  private Rotary.Reading rotaryReading = Rotary.Reading.WHOLE;
   private boolean interleaved;
-  private double epsilon = 1e-6;
   private QueryKeyNorm norm = QueryKeyNorm.NONE;
   private double clip;
   private double scale;
@@ -55,7 +52,6 @@ public final class DecoderConfigBuilder {
   private double residualFactor = 1;
   private double logitsDivisor = 1;
   private boolean layerNorm;
-  private boolean tiedHead;
   private boolean biasedHead;
   private boolean biasedFeedForward;
 
@@ -72,13 +68,6 @@ public final class DecoderConfigBuilder {
     layers = json.requirePositiveInt("num_hidden_layers");
     heads = json.requirePositiveInt("num_attention_heads");
     hiddenSize = json.requirePositiveInt("hidden_size");
-    headSize = hiddenSize / heads;
-  }
-
-  /** Sets the elements of a head where config.json does not say. */
-  public DecoderConfigBuilder headSize(int size) {
-    headSize = size;
-    return this;
   }
 
   /** Dense models of a family count none, and then say null of other things too. */
@@ -120,13 +109,6 @@ public final class DecoderConfigBuilder {
     return this;
   }
 
-  /** Sets the values that fields have where they are absent. */
-  public DecoderConfigBuilder defaults(double newTheta, double newEpsilon) {
-    theta = newTheta;
-    epsilon = newEpsilon;
-    return this;
-  }
-
   /** Sets which earlier positions a layer's tokens see. */
   public DecoderConfigBuilder visibility(IntFunction<Visibility> newVisibility) {
     visibility = newVisibility;
@@ -156,9 +138,19 @@ public final class DecoderConfigBuilder {
     return this;
   }
 
-  /** Sets what part of a head is rotated where config.json does not say. */
+  /**
+   * Sets that a part of a head may be rotated even where the rotation is not scaled.
+   *
+   * @param part it, where config.json does not say
+   */
   public DecoderConfigBuilder partialRotary(double part) {
-    partialRotary = part;
+    rotaryReading = rotaryReading.withPart(part);
+    return this;
+  }
+
+  /** Sets that scaled sines and cosines have the factors short_mscale and long_mscale. */
+  public DecoderConfigBuilder rotaryFactorsByLength() {
+    rotaryReading = rotaryReading.withFactorsByLength();
     return this;
   }
 
@@ -254,12 +246,6 @@ public final class DecoderConfigBuilder {
     return this;
   }
 
-  /** Sets that the head's weight is the embedding's where config.json does not say. */
-  public DecoderConfigBuilder tiedHead() {
-    tiedHead = true;
-    return this;
-  }
-
   /** Ends the configuration. */
   public DecoderConfig build() {
     int experts = json.requirePositiveInt(CountFields.with(CountFields.EXPERTS, countFields));
@@ -270,20 +256,34 @@ public final class DecoderConfigBuilder {
               "%s is %d in config.json, more than %s, %d",
               topKField, topK, String.join(" or ", countFields), experts));
     }
-    double rmsEpsilon = json.doubleOr(epsilon, "rms_norm_eps");
+    double rmsEpsilon = json.doubleOr(1e-6, "rms_norm_eps");
     if (rmsEpsilon < 0) {
       throw new InvalidInputException(
           "rms_norm_eps is " + rmsEpsilon + " in config.json; it must not be negative");
     }
     int ofHead =
-        latent ? json.requirePositiveInt("qk_rope_head_dim") : json.intOr(headSize, "head_dim");
-    int positions = json.requirePositiveInt("max_position_embeddings");
+        latent
+            ? json.requirePositiveInt("qk_rope_head_dim")
+            : json.intOr(hiddenSize / heads, "head_dim");
+    int trained = json.requirePositiveInt("max_position_embeddings");
+    int positions = Integer.MAX_VALUE;
     for (String entry : rotaryEntries) {
-      Rotary rotary = Rotary.read(json, entry, ofHead, partialRotary, theta, positions);
+      Rotary rotary = Rotary.read(json, entry, ofHead, rotaryReading, trained);
       positions = Math.min(positions, rotary.maxPositions());
+      if (latent && 2 * rotary.inverseFrequencies().length != ofHead) {
+        throw new InvalidInputException(
+            "Of the "
+                + ofHead
+                + " elements that qk_rope_head_dim says in config.json, partial_rotary_factor"
+                + " leaves "
+                + 2 * rotary.inverseFrequencies().length
+                + "; latent attention rotates all of them, remove it");
+      }
       rotaries.put(entry, rotary);
       rotations.put(
-          entry, new RotaryConfig(rotary.inverseFrequencies(), rotary.factor(), interleaved));
+          entry,
+          new RotaryConfig(
+              rotary.inverseFrequencies(), rotary.factor(), interleaved, rotary.longer()));
     }
     IntFunction<SequenceMixer> mixer = latent ? latentAttention() : groupedAttention(ofHead);
     return new DecoderConfig(
@@ -298,7 +298,7 @@ public final class DecoderConfigBuilder {
         sharedSize,
         denseSize,
         positions,
-        json.booleanOr(tiedHead, "tie_word_embeddings"),
+        json.booleanOr(false, "tie_word_embeddings"),
         biasedHead,
         biasedFeedForward);
   }

@@ -1,5 +1,6 @@
 package io.winnow.core.internal.form;
 
+import com.google.gson.JsonParser;
 import io.winnow.core.Routing;
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
 import java.util.List;
@@ -14,6 +15,8 @@ import org.jspecify.annotations.Nullable;
  * @param section the object inside config.json that describes the decoder; empty for all of it
  * @param expertCountFields the fields of config.json that pruning changes, those that are there
  * @param topKField the field of config.json that says how many experts a token selects
+ * @param defaults what fields are where config.json lacks them, as an object of JSON: those of the
+ *     family's configuration in Transformers
  * @param config reads dimensions and form
  * @param routing makes the routing of a layer
  * @param names names of tensors
@@ -23,6 +26,7 @@ public record Family(
     String section,
     List<String> expertCountFields,
     String topKField,
+    String defaults,
     Function<CheckpointConfig, DecoderConfig> config,
     RoutingFactory routing,
     TensorNames names) {
@@ -36,10 +40,12 @@ public record Family(
       String modelType,
       List<String> expertCountFields,
       String topKField,
+      String defaults,
       Function<CheckpointConfig, DecoderConfig> config,
       RoutingFactory routing,
       TensorNames names) {
-    return new Family(modelType, "", expertCountFields, topKField, config, routing, names);
+    return new Family(
+        modelType, "", expertCountFields, topKField, defaults, config, routing, names);
   }
 
   /** Returns the same decoder inside a checkpoint that holds more. */
@@ -49,9 +55,30 @@ public record Family(
         newSection,
         expertCountFields,
         topKField,
+        defaults,
         config,
         routing,
         names.but().prefix(newPrefix).build());
+  }
+
+  /**
+   * Returns what {@code config.json} says of the decoder, and the family's own values of what it
+   * leaves out.
+   */
+  public CheckpointConfig decoder(CheckpointConfig whole) {
+    return (section.isEmpty() ? whole : whole.section(section))
+        .withDefaults(
+            JsonParser.parseString(defaults).getAsJsonObject(),
+            List.of(
+                List.of(
+                    CountFields.with(
+                        CountFields.EXPERTS, expertCountFields.toArray(String[]::new))),
+                List.of(CountFields.with(CountFields.TOP_K, topKField))));
+  }
+
+  /** Reads dimensions and form from the whole {@code config.json}. */
+  public DecoderConfig read(CheckpointConfig whole) {
+    return config.apply(decoder(whole));
   }
 
   /** Makes the routing of a layer. */

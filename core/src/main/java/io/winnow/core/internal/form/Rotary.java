@@ -2,144 +2,165 @@ package io.winnow.core.internal.form;
 
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
-import java.util.ArrayList;
+import io.winnow.core.internal.form.RotaryConfig.Longer;
 import java.util.Arrays;
-import java.util.Collections;
 import java.util.List;
+import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 
 /**
- * The frequencies of a rotary embedding, by {@code rope_parameters} or the older {@code rope_theta}
- * and {@code rope_scaling}.
+ * The frequencies of a rotary embedding, by {@link RotarySettings}.
  *
  * <p>Known are {@code default}, {@code linear}, {@code dynamic} (which changes nothing within the
- * model's positions), {@code llama3}, {@code yarn} (arXiv 2309.00071) and, up to the length it was
- * trained on, {@code longrope} (arXiv 2402.13753).
+ * model's positions), {@code proportional}, {@code llama3}, {@code yarn} (arXiv 2309.00071) and
+ * {@code longrope} (arXiv 2402.13753).
  *
  * @param inverseFrequencies angles per position
  * @param factor of sines and cosines
- * @param scaleFactor of the attention's scores
+ * @param scaleFactor of the scores of latent attention
  * @param maxPositions longest sequence
+ * @param longer how longer sequences than those trained at first are rotated, or null
  */
-record Rotary(float[] inverseFrequencies, double factor, double scaleFactor, int maxPositions) {
+record Rotary(
+    float[] inverseFrequencies,
+    double factor,
+    double scaleFactor,
+    int maxPositions,
+    @Nullable Longer longer) {
+
+  /**
+   * How a family reads its settings.
+   *
+   * @param part what part of a head is rotated where config.json does not say
+   * @param partial whether a part is rotated even where nothing is scaled; other families know
+   *     parts in scaled embeddings only
+   * @param factorsByLength whether sines and cosines of scaled embeddings have the factors {@code
+   *     short_mscale} and {@code long_mscale}, and the lengths that these change at stand with them
+   */
+  record Reading(double part, boolean partial, boolean factorsByLength) {
+    /** Of whole heads, as most families. */
+    static final Reading WHOLE = new Reading(1, false, false);
+
+    Reading withPart(double newPart) {
+      return new Reading(newPart, true, factorsByLength);
+    }
+
+    Reading withFactorsByLength() {
+      return new Reading(part, partial, true);
+    }
+  }
 
   /**
    * Reads it.
    *
-   * @param entry the entry of {@code rope_parameters} whose fields come first; empty for none
+   * @param entry the entry of {@code rope_parameters} that counts, where there is one; empty for
+   *     none
    * @param headSize elements of a head
-   * @param defaultPart what part of it is rotated where config.json does not say
-   * @param defaultTheta the base where config.json does not say
-   * @param maxPositions longest sequence
+   * @param maxPositions longest sequence where nothing is scaled
    */
   static Rotary read(
-      CheckpointConfig json,
-      String entry,
-      int headSize,
-      double defaultPart,
-      double defaultTheta,
-      int maxPositions) {
-    Fields fields = new Fields(json, entry);
-    double part = fields.number(defaultPart, "partial_rotary_factor", "partial_rotary_factor");
-    int size = (int) (headSize * part);
-    if (size < 2 || size % 2 != 0 || size > headSize) {
+      CheckpointConfig json, String entry, int headSize, Reading reading, int maxPositions) {
+    RotarySettings settings = RotarySettings.of(json, entry);
+    String type = settings.type();
+    boolean whole = type.equals("default") && !reading.partial();
+    double part = whole ? 1 : settings.part(reading.part());
+    boolean proportional = type.equals("proportional");
+    int size = proportional ? headSize : (int) (headSize * part);
+    int rotated = proportional ? 2 * (int) (part * headSize / 2) : size;
+    if (rotated < 2 || size % 2 != 0 || rotated > headSize) {
       throw new InvalidInputException(
           "Of a head's "
               + headSize
               + " elements, "
-              + size
-              + " are rotated; rotary embedding needs an even number");
+              + rotated
+              + " are rotated ("
+              + RotarySettings.PART
+              + " in config.json is "
+              + part
+              + "); rotary embedding needs an even number");
     }
-    double theta = fields.number(defaultTheta, "rope_theta", "rope_theta");
-    if (theta <= 0) {
-      throw new InvalidInputException(
-          "rope_theta is " + theta + " in config.json; it must be positive");
-    }
+    double theta = settings.theta();
     double[] frequencies = new double[size / 2];
-    for (int i = 0; i < frequencies.length; i++) {
+    for (int i = 0; i < rotated / 2; i++) {
       frequencies[i] = Math.pow(theta, -2.0 * i / size);
     }
-    Scaling scaling = new Scaling(fields, theta, size, maxPositions);
-    String type = json.string(fields.names("rope_type", "rope_scaling.type")).orElse("default");
-    return switch (type) {
-      case "default", "dynamic" -> scaling.unchanged(frequencies);
-      case "linear" -> scaling.linear(frequencies);
-      case "llama3" -> scaling.llama3(frequencies);
-      case "yarn" -> scaling.yarn(frequencies);
-      case "longrope", "su" -> scaling.longRope(frequencies);
-      default ->
-          throw new InvalidInputException(
-              "The rotary embedding is scaled by '"
-                  + type
-                  + "' (rope_parameters or rope_scaling in config.json); supported are default,"
-                  + " linear, dynamic, llama3, yarn and longrope");
-    };
-  }
-
-  /** Where the numbers stand in config.json. */
-  private record Fields(CheckpointConfig json, String entry) {
-    /** Returns the paths of a field, and behind them others. */
-    private String[] names(String field, String... others) {
-      List<String> names = new ArrayList<>();
-      if (!entry.isEmpty()) {
-        names.add("rope_parameters." + entry + "." + field);
-      }
-      names.add("rope_parameters." + field);
-      names.add("rope_scaling." + field);
-      Collections.addAll(names, others);
-      return names.toArray(String[]::new);
-    }
-
-    private double number(double fallback, String field, String... others) {
-      return json.doubleOr(fallback, names(field, others));
-    }
+    Scaling scaling = new Scaling(settings, reading, theta, size, maxPositions);
+    Rotary rotary =
+        switch (type) {
+          case "default", "dynamic" -> scaling.unchanged(frequencies);
+          case "linear" -> scaling.divided(frequencies, settings.required("factor"));
+          case "proportional" ->
+              scaling.divided(frequencies, settings.numberUnlessZero(1, "factor"));
+          case "llama3" -> scaling.llama3(frequencies);
+          case "yarn" -> scaling.yarn(frequencies);
+          case "longrope", "su" -> scaling.longRope(frequencies);
+          default ->
+              throw new InvalidInputException(
+                  "The rotary embedding is scaled by '"
+                      + type
+                      + "' ("
+                      + settings.section()
+                      + " in config.json); supported are default, linear, dynamic, proportional,"
+                      + " llama3, yarn and longrope");
+        };
+    return reading.factorsByLength() && !type.equals("default")
+        ? scaling.withFactorsByLength(rotary)
+        : rotary;
   }
 
   /** The formulas. */
-  private record Scaling(Fields fields, double theta, int size, int maxPositions) {
-    private double number(double fallback, String field, String... others) {
-      return fields.number(fallback, field, others);
+  private record Scaling(
+      RotarySettings settings, Reading reading, double theta, int size, int maxPositions) {
+
+    private double original() {
+      return settings.originalPositions(maxPositions, reading.factorsByLength());
     }
 
-    private double required(String field) {
-      double value = number(Double.NaN, field);
-      if (!(value > 0)) {
-        throw new InvalidInputException(
-            "The rotary embedding's scaling needs a positive '"
-                + field
-                + "' in config.json's rope_parameters or rope_scaling, and finds "
-                + (Double.isNaN(value) ? "none" : value));
-      }
-      return value;
-    }
-
-    private double originalPositions() {
-      String field = "original_max_position_embeddings";
-      return number(maxPositions, field, field);
-    }
-
-    private Rotary of(double[] frequencies, double factor, double scaleFactor, int positions) {
+    private static float[] rounded(double[] frequencies) {
       float[] rounded = new float[frequencies.length];
       for (int i = 0; i < rounded.length; i++) {
         rounded[i] = (float) frequencies[i];
       }
-      return new Rotary(rounded, factor, scaleFactor, positions);
+      return rounded;
+    }
+
+    private Rotary of(double[] frequencies, double factor, double original, double scaled) {
+      // What is trained for longer sequences can read them, whatever max_position_embeddings says.
+      int positions = (int) Math.max(maxPositions, Math.min(Integer.MAX_VALUE, original * scaled));
+      return new Rotary(rounded(frequencies), factor, scoreFactor(scaled), positions, null);
+    }
+
+    /** Returns the factor of latent attention's scores, the square of a growth by the factor. */
+    private double scoreFactor(double factor) {
+      double scale = settings.numberUnlessZero(0, "mscale_all_dim");
+      double growth = scale == 0 ? 1 : growth(factor, scale);
+      return growth * growth;
+    }
+
+    private static double growth(double factor, double scale) {
+      return factor <= 1 ? 1 : 0.1 * scale * Math.log(factor) + 1;
     }
 
     Rotary unchanged(double[] frequencies) {
-      return of(frequencies, 1, 1, maxPositions);
+      double factor =
+          settings.type().equals("default") ? 1 : settings.numberUnlessZero(1, "factor");
+      return new Rotary(rounded(frequencies), 1, scoreFactor(factor), maxPositions, null);
     }
 
-    Rotary linear(double[] frequencies) {
-      double factor = required("factor");
-      return unchanged(Arrays.stream(frequencies).map(value -> value / factor).toArray());
+    Rotary divided(double[] frequencies, double factor) {
+      return of(
+          Arrays.stream(frequencies).map(value -> value / factor).toArray(),
+          1,
+          maxPositions,
+          factor);
     }
 
     Rotary llama3(double[] frequencies) {
-      double factor = required("factor");
-      double low = required("low_freq_factor");
-      double high = required("high_freq_factor");
-      double original = originalPositions();
-      return unchanged(
+      double factor = settings.required("factor");
+      double low = settings.required("low_freq_factor");
+      double high = settings.required("high_freq_factor");
+      double original = original();
+      return of(
           Arrays.stream(frequencies)
               .map(
                   value -> {
@@ -153,21 +174,24 @@ record Rotary(float[] inverseFrequencies, double factor, double scaleFactor, int
                     double smooth = (turns - low) / (high - low);
                     return (1 - smooth) * value / factor + smooth * value;
                   })
-              .toArray());
+              .toArray(),
+          1,
+          original,
+          factor);
     }
 
     Rotary yarn(double[] frequencies) {
-      double original = originalPositions();
-      double factor = number(maxPositions / original, "factor");
-      double scale = number(0, "mscale");
-      double scaleAll = number(0, "mscale_all_dim");
+      double original = original();
+      double factor = settings.number("factor").orElse(maxPositions / original);
+      double scale = settings.numberUnlessZero(0, "mscale");
+      double scaleAll = settings.numberUnlessZero(0, "mscale_all_dim");
       double attention =
           scale != 0 && scaleAll != 0
               ? growth(factor, scale) / growth(factor, scaleAll)
               : growth(factor, 1);
-      double from = correction(number(32, "beta_fast"), original);
-      double to = correction(number(1, "beta_slow"), original);
-      if (fields.json().booleanOr(true, fields.names("truncate"))) {
+      double from = correction(settings.numberUnlessZero(32, "beta_fast"), original);
+      double to = correction(settings.numberUnlessZero(1, "beta_slow"), original);
+      if (settings.truncates()) {
         from = Math.floor(from);
         to = Math.ceil(to);
       }
@@ -181,36 +205,55 @@ record Rotary(float[] inverseFrequencies, double factor, double scaleFactor, int
         double ramp = Math.min(1, Math.max(0, (i - from) / (to - from)));
         scaled[i] = frequencies[i] / factor * ramp + frequencies[i] * (1 - ramp);
       }
-      double scores = scaleAll == 0 ? 1 : growth(factor, scaleAll);
-      return of(scaled, number(attention, "attention_factor"), scores * scores, maxPositions);
+      return of(scaled, settings.number("attention_factor").orElse(attention), original, factor);
     }
 
     private double correction(double turns, double original) {
       return size * Math.log(original / (turns * 2 * Math.PI)) / (2 * Math.log(theta));
     }
 
-    private static double growth(double factor, double scale) {
-      return factor <= 1 ? 1 : 0.1 * scale * Math.log(factor) + 1;
+    Rotary longRope(double[] frequencies) {
+      double original = original();
+      double factor = settings.number("factor").orElse(maxPositions / original);
+      double attention =
+          settings
+              .number("attention_factor")
+              .orElse(factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original)));
+      double[] ofShort = divided(frequencies, "short_factor");
+      if (!settings.hasFactors("long_factor")) {
+        int end = (int) Math.min(maxPositions, original);
+        return new Rotary(rounded(ofShort), attention, scoreFactor(factor), end, null);
+      }
+      Rotary rotary = of(ofShort, attention, original, factor);
+      return original >= rotary.maxPositions
+          ? rotary
+          : rotary.with(
+              attention,
+              new Longer((int) original, rounded(divided(frequencies, "long_factor")), attention));
     }
 
-    Rotary longRope(double[] frequencies) {
-      double original = originalPositions();
-      List<Double> factors = fields.json().doubles(fields.names("short_factor")).orElse(List.of());
-      if (factors.size() != frequencies.length) {
-        throw new InvalidInputException(
-            "The rotary embedding's scaling by 'longrope' needs "
-                + frequencies.length
-                + " numbers 'short_factor' in config.json, and finds "
-                + factors.size());
-      }
-      double[] scaled = new double[frequencies.length];
-      for (int i = 0; i < scaled.length; i++) {
-        scaled[i] = frequencies[i] / factors.get(i);
-      }
-      double factor = number(maxPositions / original, "factor");
-      double attention = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original));
-      attention = number(attention, "short_mscale", fields.names("attention_factor"));
-      return of(scaled, attention, 1, (int) Math.min(maxPositions, original));
+    private double[] divided(double[] frequencies, String field) {
+      List<Double> factors = settings.factors(field, frequencies.length);
+      return IntStream.range(0, frequencies.length)
+          .mapToDouble(i -> frequencies[i] / factors.get(i))
+          .toArray();
     }
+
+    Rotary withFactorsByLength(Rotary rotary) {
+      double ofShort = settings.number("short_mscale").orElse(rotary.factor);
+      double ofLong = settings.number("long_mscale").orElse(rotary.factor);
+      Longer longer = rotary.longer;
+      double original = original();
+      if (longer == null && original >= rotary.maxPositions) {
+        return rotary.with(ofShort, null);
+      }
+      float[] frequencies =
+          longer == null ? rotary.inverseFrequencies : longer.inverseFrequencies();
+      return rotary.with(ofShort, new Longer((int) original, frequencies, ofLong));
+    }
+  }
+
+  private Rotary with(double newFactor, @Nullable Longer newLonger) {
+    return new Rotary(inverseFrequencies, newFactor, scaleFactor, maxPositions, newLonger);
   }
 }

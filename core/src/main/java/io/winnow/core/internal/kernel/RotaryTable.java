@@ -18,6 +18,7 @@ public final class RotaryTable {
   private final NDManager manager;
   private final RotaryConfig config;
   private final NDArray inverseFrequencies;
+  private final @Nullable RotaryTable longer;
   private volatile @Nullable DeviceTensor factors;
   private volatile float[][] rows = {};
 
@@ -30,6 +31,20 @@ public final class RotaryTable {
     this.manager = manager;
     this.config = config;
     inverseFrequencies = manager.create(config.inverseFrequencies());
+    RotaryConfig.Longer ofLong = config.longer();
+    longer =
+        ofLong == null
+            ? null
+            : new RotaryTable(
+                manager,
+                new RotaryConfig(
+                    ofLong.inverseFrequencies(), ofLong.factor(), config.interleaved()));
+  }
+
+  /** Returns the table for sequences of so many tokens, those in the cache included. */
+  public RotaryTable of(int length) {
+    RotaryConfig.Longer ofLong = config.longer();
+    return longer == null || ofLong == null || length <= ofLong.above() ? this : longer;
   }
 
   /** Returns the rotation. */

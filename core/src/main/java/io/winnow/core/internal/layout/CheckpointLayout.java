@@ -37,20 +37,19 @@ public final class CheckpointLayout {
   private final ExpertCounts counts;
   private final ExpertStorage storage;
   private final PredictionTensors predictions;
+  private final Embeddings embeddings;
 
   private CheckpointLayout(Checkpoint checkpoint, Family family, PredictionLayers treatment) {
     this.checkpoint = checkpoint;
     this.family = family;
-    json =
-        family.section().isEmpty()
-            ? checkpoint.config()
-            : checkpoint.config().section(family.section());
+    json = family.decoder(checkpoint.config());
     config = family.config().apply(json);
     names = NameFinder.find(checkpoint, config, family.names());
     Quantization quantization = Quantization.read(checkpoint, json, names.experts());
     tensors = new StoredTensors(names, checkpoint, quantization);
     counts = ExpertCounts.read(checkpoint, config);
     storage = ExpertStorage.of(tensors, config, counts);
+    embeddings = new Embeddings(tensors, config);
     predictions = PredictionTensors.of(this, treatment);
   }
 
@@ -73,10 +72,10 @@ public final class CheckpointLayout {
   public static CheckpointLayout of(Checkpoint checkpoint, PredictionLayers predictionLayers) {
     CheckpointLayout layout =
         new CheckpointLayout(checkpoint, Families.of(checkpoint), predictionLayers);
-    layout.embedding();
+    layout.embeddings.embedding();
     layout.finalNorm();
-    layout.head();
-    layout.headBias();
+    layout.embeddings.head();
+    layout.embeddings.headBias();
     for (int layer = 0; layer < layout.config.layers(); layer++) {
       layout.mixer(layer);
       layout.mixerNorms(layer);
@@ -174,8 +173,9 @@ public final class CheckpointLayout {
     return counts.isUneven();
   }
 
-  public TensorInfo embedding() {
-    return plain(names.embedding(), config.vocabularySize(), config.hiddenSize());
+  /** Returns the weights of embedding and head, which may be one. */
+  public Embeddings embeddings() {
+    return embeddings;
   }
 
   public Norm finalNorm() {
@@ -188,18 +188,6 @@ public final class CheckpointLayout {
         config.kernel().layerNorm()
             ? plain(StoredTensors.biasOf(name), config.hiddenSize())
             : null);
-  }
-
-  public TensorInfo head() {
-    return config.tiedHead()
-        ? embedding()
-        : plain(names.head(), config.vocabularySize(), config.hiddenSize());
-  }
-
-  public @Nullable TensorInfo headBias() {
-    return config.biasedHead()
-        ? plain(StoredTensors.biasOf(names.head()), config.vocabularySize())
-        : null;
   }
 
   /** Returns the norms of a layer's sequence mixer. */
@@ -382,7 +370,9 @@ public final class CheckpointLayout {
               + " no layer has experts, so that there is nothing to prune or skip");
     }
     StoredWeight expert = expert(sparse.get(0), 0)[0];
-    return expert instanceof StoredWeight.Plain ? expert.values().type() : embedding().type();
+    return expert instanceof StoredWeight.Plain
+        ? expert.values().type()
+        : embeddings.embedding().type();
   }
 
   /**

@@ -149,8 +149,8 @@ public final class SizedDraft {
   /** Returns the bytes of which computing one token needs, with the experts that it selects. */
   public long bytesPerToken() {
     long bytes = tensors().stream().mapToLong(OutputTensor::length).sum();
-    if (!layout.config().tiedHead()) {
-      bytes -= layout.embedding().length();
+    if (!layout.embeddings().isTied()) {
+      bytes -= layout.embeddings().embedding().length();
     }
     for (Map.Entry<Integer, LayerSize> size : sizes.entrySet()) {
       long expert = 0;

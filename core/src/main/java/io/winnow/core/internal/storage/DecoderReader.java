@@ -95,7 +95,7 @@ public final class DecoderReader {
       progress.reset("Loading", config.layers());
     }
     try (WeightReader reader = new WeightReader(kernel, manager, runtime.type())) {
-      Weight embedding = matrix(reader, layout.embedding());
+      Weight embedding = matrix(reader, layout.embeddings().embedding());
       List<DecoderLayer> layers = new ArrayList<>();
       for (int layer = 0; layer < config.layers(); layer++) {
         layers.add(layer(reader, reader, layer, selection.getOrDefault(layer, List.of())));
@@ -106,7 +106,7 @@ public final class DecoderReader {
       if (progress != null) {
         progress.end();
       }
-      TensorInfo headBias = layout.headBias();
+      TensorInfo headBias = layout.embeddings().headBias();
       return new MoeDecoder(
           layout.checkpoint(),
           layout.family(),
@@ -115,7 +115,7 @@ public final class DecoderReader {
               embedding,
               layers,
               norm(reader, layout.finalNorm()),
-              config.tiedHead() ? embedding : matrix(reader, layout.head()),
+              layout.embeddings().isTied() ? embedding : matrix(reader, layout.embeddings().head()),
               headBias == null ? null : reader.readWide(headBias)));
     }
   }
@@ -138,7 +138,7 @@ public final class DecoderReader {
   /** Reads the token embeddings alone; otherwise like {@link #readLayer}. */
   DeviceTensor readEmbedding(DataType stored, Consumer<String> listener) {
     try (WeightReader reader = new WeightReader(kernel, manager, stored, listener)) {
-      return reader.read(layout.embedding());
+      return reader.read(layout.embeddings().embedding());
     }
   }
 
@@ -146,11 +146,11 @@ public final class DecoderReader {
   DecoderHead readHead(DataType stored, Consumer<String> listener) {
     try (WeightReader reader = new WeightReader(kernel, manager, runtime.type(), listener);
         WeightReader headReader = new WeightReader(kernel, manager, stored, listener)) {
-      TensorInfo bias = layout.headBias();
+      TensorInfo bias = layout.embeddings().headBias();
       return new DecoderHead(
           kernel,
           norm(reader, layout.finalNorm()).tensor(),
-          headReader.read(layout.head()),
+          headReader.read(layout.embeddings().head()),
           bias == null ? null : TensorList.of(reader.readWide(bias)));
     }
   }

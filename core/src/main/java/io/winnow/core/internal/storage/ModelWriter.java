@@ -78,7 +78,7 @@ public final class ModelWriter {
   public void write(Path target, @Nullable Progress progress) {
     Provenance provenance = decoder.provenance().orElse(null);
     try (NDManager scratch = decoder.runtime().manager().newSubManager()) {
-      Map<String, OutputTensor> trained = decoder.trainedTensors(scratch);
+      Map<String, OutputTensor> trained = withHead(decoder.trainedTensors(scratch));
       if (decoder.sparseLayers().stream().allMatch(ModelWriter::onlyPrunes)) {
         new CheckpointSlicer(layout, retained(), topK)
             .write(target, provenance, cutGates(trained), progress);
@@ -99,6 +99,19 @@ public final class ModelWriter {
       writer.write();
       LOGGER.warn("{}: {}", target, NOTE);
     }
+  }
+
+  /** A head that is the embedding, and stored beside it, is trained with it. */
+  private Map<String, OutputTensor> withHead(Map<String, OutputTensor> trained) {
+    OutputTensor embedding = trained.get(layout.embeddings().embedding().name());
+    if (embedding == null || !layout.embeddings().isStoredTwice()) {
+      return trained;
+    }
+    Map<String, OutputTensor> both = new TreeMap<>(trained);
+    String name = layout.embeddings().nameOfHead();
+    both.put(
+        name, new OutputTensor(name, embedding.type(), embedding.shape(), embedding.segments()));
+    return both;
   }
 
   private void checkEven() {
@@ -303,7 +316,9 @@ public final class ModelWriter {
     String name = like.values().name();
     // What is computed is not quantised anew; its type tells the reader so.
     TensorType type =
-        like instanceof StoredWeight.Plain ? like.values().type() : layout.embedding().type();
+        like instanceof StoredWeight.Plain
+            ? like.values().type()
+            : layout.embeddings().embedding().type();
     ByteBuffer bytes = decoder.runtime().fusedKernel().bytes(scratch, name, tensor, type);
     return new OutputTensor(name, type, like.shape(), List.of(new Segment.BufferSegment(bytes)));
   }

@@ -1,5 +1,6 @@
 package io.winnow.core.internal.form;
 
+import static io.winnow.core.internal.form.Rotary.Reading.WHOLE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
@@ -12,6 +13,7 @@ import io.winnow.core.internal.checkpoint.Checkpoint;
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -24,7 +26,9 @@ class RotaryTest {
   private CheckpointConfig config(String field, String value) throws IOException {
     JsonObject object = JsonParser.parseString(value.replace('\'', '"')).getAsJsonObject();
     Path written = new RandomCheckpoint().set(field, object).write(folder.resolve("model"));
-    return Checkpoint.open(written).config();
+    JsonObject family = new JsonObject();
+    family.addProperty("rope_theta", 10_000);
+    return Checkpoint.open(written).config().withDefaults(family, List.of());
   }
 
   @ParameterizedTest(name = "{0}")
@@ -60,7 +64,7 @@ class RotaryTest {
       })
   void frequenciesEqualTransformers(String parameters, double factor, String expected)
       throws Exception {
-    Rotary rotary = Rotary.read(config("rope_parameters", parameters), "", 16, 1, 10_000, 4096);
+    Rotary rotary = Rotary.read(config("rope_parameters", parameters), "", 16, WHOLE, 4096);
     String[] numbers = expected.split(" ");
     assertThat(rotary.inverseFrequencies()).hasSize(numbers.length);
     for (int i = 0; i < numbers.length; i++) {
@@ -73,7 +77,7 @@ class RotaryTest {
   @Test
   void aPartOfAHeadHasTheFrequenciesOfASmallerOne() throws Exception {
     CheckpointConfig config = config("rope_parameters", "{'partial_rotary_factor':0.5}");
-    assertThat(Rotary.read(config, "", 16, 1, 10_000, 4096).inverseFrequencies())
+    assertThat(Rotary.read(config, "", 16, WHOLE.withPart(1), 4096).inverseFrequencies())
         .containsExactly(1, 0.1f, 0.01f, 0.001f);
   }
 
@@ -84,7 +88,7 @@ class RotaryTest {
             "rope_scaling",
             "{'type':'longrope','short_factor':[1,1],'short_mscale':1.25,"
                 + "'original_max_position_embeddings':512}");
-    Rotary rotary = Rotary.read(config, "", 4, 1, 10_000, 4096);
+    Rotary rotary = Rotary.read(config, "", 4, WHOLE.withFactorsByLength(), 4096);
     assertThat(rotary.maxPositions()).isEqualTo(512);
     assertThat(rotary.factor()).isEqualTo(1.25);
   }
@@ -103,7 +107,7 @@ class RotaryTest {
       })
   void whatCannotBeComputedIsAnError(String parameters, String message) throws Exception {
     CheckpointConfig config = config("rope_parameters", parameters);
-    assertThatThrownBy(() -> Rotary.read(config, "", 16, 1, 10_000, 4096))
+    assertThatThrownBy(() -> Rotary.read(config, "", 16, WHOLE.withPart(1), 4096))
         .isInstanceOf(InvalidInputException.class)
         .hasMessageContaining(message);
   }

@@ -18,6 +18,19 @@ import java.util.List;
  * not renormalised; latent attention, shared experts, dense first layers.
  */
 public final class DeepseekV2 {
+  private static final String DEFAULTS =
+      """
+      {"vocab_size": 102400, "hidden_size": 4096, "intermediate_size": 11008,
+       "num_hidden_layers": 32, "num_attention_heads": 32,
+       "max_position_embeddings": 2048, "rms_norm_eps": 1e-06,
+       "tie_word_embeddings": false, "attention_bias": false, "mlp_bias": false,
+       "first_k_dense_replace": 0, "kv_lora_rank": 512, "q_lora_rank": 1536,
+       "n_routed_experts": 64, "n_shared_experts": 2, "qk_nope_head_dim": 128,
+       "qk_rope_head_dim": 64, "routed_scaling_factor": 1.0, "topk_method": "greedy",
+       "norm_topk_prob": false, "v_head_dim": 128, "moe_intermediate_size": 1407,
+       "rope_theta": 10000.0}
+      """;
+
   private static final String EXPERTS = "n_routed_experts";
   private static final String TOP_K = "num_experts_per_tok";
 
@@ -26,7 +39,8 @@ public final class DeepseekV2 {
           "deepseek_v2",
           List.of(EXPERTS),
           TOP_K,
-          json -> config(json, 0).biasedFeedForward(json.booleanOr(false, "mlp_bias")).build(),
+          DEFAULTS,
+          json -> config(json).biasedFeedForward(json.booleanOr(false, "mlp_bias")).build(),
           (json, config, correction) -> {
             ScoredRouting.Builder routing =
                 ScoredRouting.builder(Score.SOFTMAX, config.experts(), config.topK())
@@ -54,16 +68,12 @@ public final class DeepseekV2 {
 
   private DeepseekV2() {}
 
-  /**
-   * Reads what all versions have in common.
-   *
-   * @param sharedExperts where config.json does not say
-   */
-  public static DecoderConfigBuilder config(CheckpointConfig json, int sharedExperts) {
+  /** Reads what all versions have in common. */
+  public static DecoderConfigBuilder config(CheckpointConfig json) {
     return DecoderConfig.read(json, TOP_K, EXPERTS)
         .expertSize("moe_intermediate_size")
-        .sharedExperts(json.intOr(sharedExperts, "n_shared_experts"))
-        .sparseLayers("intermediate_size", LayerTypes.sparse(json, 0))
+        .sharedExperts(json.intOr(0, "n_shared_experts"))
+        .sparseLayers("intermediate_size", LayerTypes.sparseFrom(json))
         .interleavedRotary()
         .latent(json.booleanOr(false, "attention_bias"));
   }

@@ -13,6 +13,18 @@ import java.util.List;
  * rotated.
  */
 public final class Glm4Moe {
+  private static final String DEFAULTS =
+      """
+      {"vocab_size": 151552, "hidden_size": 4096, "intermediate_size": 10944,
+       "num_hidden_layers": 46, "num_attention_heads": 96, "num_key_value_heads": 8,
+       "max_position_embeddings": 131072, "rms_norm_eps": 1e-05,
+       "tie_word_embeddings": false, "attention_bias": false,
+       "moe_intermediate_size": 1408, "num_experts_per_tok": 8, "n_shared_experts": 1,
+       "n_routed_experts": 128, "routed_scaling_factor": 1.0, "n_group": 1,
+       "topk_group": 1, "first_k_dense_replace": 1, "norm_topk_prob": true,
+       "use_qk_norm": false, "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
+      """;
+
   private static final String EXPERTS = "n_routed_experts";
   private static final String TOP_K = "num_experts_per_tok";
 
@@ -21,8 +33,9 @@ public final class Glm4Moe {
           "glm4_moe",
           List.of(EXPERTS),
           TOP_K,
+          DEFAULTS,
           Glm4Moe::config,
-          DeepseekV3.routing(true),
+          DeepseekV3.routing(),
           DeepseekV3.FAMILY.names());
 
   private Glm4Moe() {}
@@ -30,13 +43,12 @@ public final class Glm4Moe {
   private static DecoderConfig config(CheckpointConfig json) {
     boolean normalized = json.booleanOr(false, "use_qk_norm");
     return DecoderConfig.read(json, TOP_K, EXPERTS)
-        .defaults(1e4, 1e-5)
         .expertSize("moe_intermediate_size")
-        .sharedExperts(json.intOr(1, "n_shared_experts"))
-        .sparseLayers("intermediate_size", LayerTypes.sparse(json, 1))
+        .sharedExperts(json.intOr(0, "n_shared_experts"))
+        .sparseLayers("intermediate_size", LayerTypes.sparseFrom(json))
         .queryKeyValueBiases(json.booleanOr(false, "attention_bias"))
         .queryKeyNorm(normalized ? QueryKeyNorm.HEAD : QueryKeyNorm.NONE)
-        .partialRotary(0.5)
+        .partialRotary(1)
         .build();
   }
 }

@@ -14,6 +14,17 @@ import java.util.List;
  * renormalised; factors of embeddings, residual and logits.
  */
 public final class GraniteMoe {
+  private static final String DEFAULTS =
+      """
+      {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008,
+       "num_hidden_layers": 32, "num_attention_heads": 32,
+       "max_position_embeddings": 2048, "rms_norm_eps": 1e-06,
+       "tie_word_embeddings": false, "attention_bias": false,
+       "embedding_multiplier": 1.0, "logits_scaling": 1.0, "residual_multiplier": 1.0,
+       "attention_multiplier": 1.0, "num_local_experts": 8, "num_experts_per_tok": 2,
+       "rope_theta": 10000.0}
+      """;
+
   private static final String EXPERTS = "num_local_experts";
   private static final String TOP_K = "num_experts_per_tok";
 
@@ -22,6 +33,7 @@ public final class GraniteMoe {
           "granitemoe",
           List.of(EXPERTS),
           TOP_K,
+          DEFAULTS,
           GraniteMoe::config,
           (json, config, correction) -> SoftmaxRouting.of(config.topK(), true),
           TensorNames.builder(

@@ -12,9 +12,17 @@ import java.util.List;
  * all heads of queries and keys normalised together, a part of them rotated.
  */
 public final class MiniMaxM2 {
+  private static final String DEFAULTS =
+      """
+      {"vocab_size": 200064, "hidden_size": 3072, "intermediate_size": 1536,
+       "num_hidden_layers": 62, "num_attention_heads": 48, "num_key_value_heads": 8,
+       "head_dim": 128, "max_position_embeddings": 196608, "rms_norm_eps": 1e-06,
+       "tie_word_embeddings": false, "num_experts_per_tok": 8,
+       "num_local_experts": 256, "rope_theta": 5000000.0}
+      """;
+
   private static final String[] EXPERTS = {"num_local_experts", "num_experts"};
   private static final String TOP_K = "num_experts_per_tok";
-  private static final int HEAD_SIZE = 128;
 
   /** The family. */
   public static final Family FAMILY =
@@ -22,11 +30,11 @@ public final class MiniMaxM2 {
           "minimax_m2",
           List.of(EXPERTS),
           TOP_K,
+          DEFAULTS,
           json -> {
-            double headSize = json.intOr(HEAD_SIZE, "head_dim");
+            // The hub's files say the rotated elements, which Transformers 5.17 overlooks.
+            double headSize = json.requirePositiveInt("head_dim");
             return DecoderConfig.read(json, TOP_K, EXPERTS)
-                .defaults(5e6, 1e-6)
-                .headSize(HEAD_SIZE)
                 .partialRotary(json.intOr((int) headSize, "rotary_dim") / headSize)
                 .expertSize("intermediate_size")
                 .attentionBiases(json.booleanOr(false, "attention_bias"))

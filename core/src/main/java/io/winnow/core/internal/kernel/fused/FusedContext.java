@@ -102,7 +102,7 @@ final class FusedContext extends PassContext {
       RotaryTable table = rotary == null ? null : tables.get(rotary);
       return table == null
           ? kernel.noRotation(manager, length)
-          : table.factors(kernel.module(), length);
+          : table.of(length).factors(kernel.module(), length);
     }
 
     private IValue positions() {

@@ -69,9 +69,11 @@ final class ReferenceContext extends PassContext {
       TokenPlaces places) {
     NDArray cos = null;
     NDArray sin = null;
-    RotaryConfig rotary = form.rotary();
-    RotaryTable table = rotary == null ? null : tables.get(rotary);
-    if (rotary != null && table != null) {
+    RotaryConfig key = form.rotary();
+    RotaryTable all = key == null ? null : tables.get(key);
+    if (all != null) {
+      RotaryTable table = all.of(places.past() + places.tokens());
+      RotaryConfig rotary = table.config();
       NDArray angles =
           places
               .positions(scratch)

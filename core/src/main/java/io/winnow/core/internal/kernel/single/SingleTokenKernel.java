@@ -88,7 +88,9 @@ public final class SingleTokenKernel implements Kernel {
       Map<RotaryConfig, RotaryTable> tables,
       TokenPlaces places) {
     Map<RotaryConfig, float[]> rows = new HashMap<>();
-    tables.forEach((rotary, table) -> rows.put(rotary, table.row(fused.module(), places.past())));
+    tables.forEach(
+        (rotary, table) ->
+            rows.put(rotary, table.of(places.past() + 1).row(fused.module(), places.past())));
     return new TokenContext(places.past(), rows);
   }
 
