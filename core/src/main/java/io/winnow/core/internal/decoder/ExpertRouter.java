@@ -20,7 +20,7 @@ import org.jspecify.annotations.Nullable;
 final class ExpertRouter {
   private final DecoderRuntime runtime;
   private final int layer;
-  private final SparseMoe.@Nullable Shared shared;
+  private final @Nullable SharedExpert shared;
   private final String gateName;
   private Routing routing;
   private Weight gate;
@@ -38,9 +38,9 @@ final class ExpertRouter {
   ExpertRouter(
       DecoderRuntime runtime,
       int layer,
-      SparseMoe.Router read,
+      StoredRouter read,
       int numExperts,
-      SparseMoe.@Nullable Shared shared) {
+      @Nullable SharedExpert shared) {
     this.runtime = runtime;
     this.layer = layer;
     this.shared = shared;

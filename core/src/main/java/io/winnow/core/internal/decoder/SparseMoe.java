@@ -33,7 +33,7 @@ import org.jspecify.annotations.Nullable;
 public final class SparseMoe extends FeedForward implements MergeableMoeLayer, NarrowableMoeLayer {
   private final int layer;
   private final BlockNorms norms;
-  private final @Nullable Shared shared;
+  private final @Nullable SharedExpert shared;
   private final ExpertRouter router;
   private List<Expert> experts;
   private ExpertWeights weights;
@@ -51,9 +51,9 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer, N
       DecoderRuntime runtime,
       int layer,
       BlockNorms norms,
-      Router router,
+      StoredRouter router,
       List<Expert> experts,
-      @Nullable Shared shared,
+      @Nullable SharedExpert shared,
       List<Integer> stored) {
     super(runtime);
     this.layer = layer;
@@ -66,27 +66,6 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer, N
     merged = new MergedExperts(runtime, this.experts);
     registerAll();
   }
-
-  /**
-   * What scores the experts.
-   *
-   * @param bias added to the gate's logits, or null
-   * @param mapping what makes the experts' scores of the gate's, or null where each expert has a
-   *     row of the gate
-   */
-  public record Router(
-      Routing routing,
-      String gateName,
-      Weight gate,
-      float @Nullable [] bias,
-      @Nullable MappedRouting mapping) {}
-
-  /**
-   * The experts that every token takes, as one.
-   *
-   * @param gate {@code [1, d]}, of whose logit the sigmoid is the weight; null for 1
-   */
-  public record Shared(Expert expert, @Nullable DeviceTensor gate) {}
 
   /**
    * The three weights of an expert: gate and up {@code [m, d]}, down {@code [d, m]}; or others that

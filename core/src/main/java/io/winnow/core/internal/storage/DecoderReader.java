@@ -20,7 +20,9 @@ import io.winnow.core.internal.decoder.FeedForward;
 import io.winnow.core.internal.decoder.LayerStack;
 import io.winnow.core.internal.decoder.MixerBlock;
 import io.winnow.core.internal.decoder.MoeDecoder;
+import io.winnow.core.internal.decoder.SharedExpert;
 import io.winnow.core.internal.decoder.SparseMoe;
+import io.winnow.core.internal.decoder.StoredRouter;
 import io.winnow.core.internal.decoder.Weight;
 import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.form.MixerPart;
@@ -208,7 +210,7 @@ public final class DecoderReader {
   private SparseMoe moe(
       WeightReader reader, WeightReader expertReader, int layer, List<Integer> stored) {
     List<SparseMoe.Expert> experts = new ArrayList<>();
-    SparseMoe.Router router = router(reader, layer, stored);
+    StoredRouter router = router(reader, layer, stored);
     for (int expert : stored) {
       experts.add(expert(expertReader, layout.expert(layer, expert)));
     }
@@ -222,7 +224,7 @@ public final class DecoderReader {
         stored);
   }
 
-  private SparseMoe.Router router(WeightReader reader, int layer, List<Integer> stored) {
+  private StoredRouter router(WeightReader reader, int layer, List<Integer> stored) {
     TensorInfo gateInfo = layout.router(layer);
     // Float32, so that rounding does not select other experts.
     Weight gate = wide(reader, gateInfo);
@@ -232,7 +234,7 @@ public final class DecoderReader {
     int[] rows = Ints.toArray(stored);
     if (mappingInfo != null) {
       MappedRouting mapping = mapping(reader, mappingInfo, routing).retain(rows);
-      return new SparseMoe.Router(routing, gateInfo.name(), gate, bias, mapping);
+      return new StoredRouter(routing, gateInfo.name(), gate, bias, mapping);
     }
     if (rows.length < layout.experts(layer)) {
       routing = routing.retain(rows);
@@ -244,7 +246,7 @@ public final class DecoderReader {
         bias = Floats.toArray(stored.stream().map(expert -> all[expert]).toList());
       }
     }
-    return new SparseMoe.Router(routing, gateInfo.name(), gate, bias, null);
+    return new StoredRouter(routing, gateInfo.name(), gate, bias, null);
   }
 
   private static float @Nullable [] floats(WeightReader reader, @Nullable TensorInfo info) {
@@ -270,13 +272,13 @@ public final class DecoderReader {
     return MappedRouting.of(softmax, mapping, routing.topK());
   }
 
-  private SparseMoe.@Nullable Shared shared(WeightReader reader, int layer) {
+  private @Nullable SharedExpert shared(WeightReader reader, int layer) {
     StoredWeight[] stored = layout.shared(layer);
     if (stored == null) {
       return null;
     }
     TensorInfo gate = layout.sharedGate(layer);
-    return new SparseMoe.Shared(apart(reader, stored), gate == null ? null : reader.readWide(gate));
+    return new SharedExpert(apart(reader, stored), gate == null ? null : reader.readWide(gate));
   }
 
   /** Reads a routed expert. */
