@@ -70,9 +70,7 @@ final class LayerStep {
       walk.interrupts();
       try (NDManager scratch = work.newSubManager()) {
         layerExperts.add(
-            sums,
-            layerExperts.features(scratch, expert),
-            experts.downProjection(scratch, expert));
+            sums, layerExperts.features(scratch, expert), experts.downProjection(scratch, expert));
       }
     }
     return sums;
@@ -134,19 +132,11 @@ final class LayerStep {
     Shape shape = new Shape(split.tokens(), walk.hiddenSize());
     LayerCutter cutter =
         new LayerCutter(
-            work,
-            experts,
-            kernel,
-            layerExperts,
-            recipe,
-            fittedTokens,
-            shape,
-            walk::interrupts);
+            work, experts, kernel, layerExperts, recipe, fittedTokens, shape, walk::interrupts);
     List<NDArray> next = new ArrayList<>();
     for (int i = 0; i < batches.size(); i++) {
       Batch batch = batches.get(i);
-      next.add(
-          forward(cut.get(i), batch, input -> rows(cutter.output(), batch, input.getShape())));
+      next.add(forward(cut.get(i), batch, input -> rows(cutter.output(), batch, input.getShape())));
     }
     OptionalDouble factor = layer.outputFactor();
     double repairedBy = 0;
@@ -253,8 +243,7 @@ final class LayerStep {
   }
 
   /** Returns the squares of what the full model adds to its residual stream in this layer. */
-  private double targetSquares(
-      List<NDArray> full, List<NDArray> fullNext, OptionalDouble factor) {
+  private double targetSquares(List<NDArray> full, List<NDArray> fullNext, OptionalDouble factor) {
     double sum = 0;
     int tokens = split.allFittedTokens();
     for (int i = 0; i < batches.size() && batches.get(i).firstToken() < tokens; i++) {

@@ -61,18 +61,6 @@ public final class Walk {
   }
 
   /**
-   * Returns the bytes that a walk takes beside the layer that is open.
-   *
-   * @param topK experts per token
-   * @param width the channels that they keep
-   */
-  public static long memoryBytes(
-      LayerwiseModel model, SequenceSplit split, long repairBytes, int topK, int width) {
-    long tokens = split.tokens();
-    return Float.BYTES * tokens * (8L * model.hiddenSize() + (long) topK * width) + repairBytes;
-  }
-
-  /**
    * Walks.
    *
    * @param recipes for every layer with experts what is to become of it
@@ -142,8 +130,7 @@ public final class Walk {
     }
   }
 
-  static void write(
-      LayerwiseModel.@Nullable Output output, int layer, @Nullable LayerCut cut) {
+  static void write(LayerwiseModel.@Nullable Output output, int layer, @Nullable LayerCut cut) {
     if (output == null) {
       return;
     }
