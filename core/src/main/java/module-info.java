@@ -28,6 +28,8 @@ module io.winnow.core {
   exports io.winnow.core.internal.file to
       io.winnow.pruning,
       io.winnow.skipping;
+  exports io.winnow.core.internal.kernel.fit to
+      io.winnow.pruning;
   exports io.winnow.core.internal.routing to
       io.winnow.pruning;
   exports io.winnow.core.internal.safetensors to

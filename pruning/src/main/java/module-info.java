@@ -8,5 +8,6 @@ module io.winnow.pruning {
 
   exports io.winnow.pruning;
   exports io.winnow.pruning.evolve;
+  exports io.winnow.pruning.shrink;
   exports io.winnow.pruning.sparsify;
 }

@@ -2,7 +2,7 @@
 module io.winnow.skipping {
   requires transitive io.winnow.core;
   requires com.google.common;
-  requires transitive com.google.gson;
+  requires com.google.gson;
   requires static transitive org.jspecify;
 
   exports io.winnow.skipping;

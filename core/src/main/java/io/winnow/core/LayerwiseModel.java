@@ -5,7 +5,9 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalDouble;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -19,6 +21,9 @@ public interface LayerwiseModel {
   /** Returns the layers that have experts, in order. */
   List<MoeLayer> moeLayers();
 
+  /** Returns the number of layers, with those that have no experts. */
+  int layers();
+
   /** Returns d, the width of hidden states. */
   int hiddenSize();
 
@@ -31,6 +36,15 @@ public interface LayerwiseModel {
   /** Returns the longest sequence the model can take, in tokens. */
   int maxPositions();
 
+  /**
+   * Checks that the experts of every layer can keep so few channels in a checkpoint, and their last
+   * matrices be written anew.
+   *
+   * @param width m', from 1 to {@link #intermediateSize}
+   * @throws InvalidInputException if not, saying why
+   */
+  void checkNarrow(int width);
+
   /** Returns a digest of the checkpoint. */
   String sourceDigest();
 
@@ -39,6 +53,9 @@ public interface LayerwiseModel {
 
   /** Opens the token embeddings on a device; the caller closes them. */
   Embedding openEmbedding(Device device);
+
+  /** Opens what makes logits of the last layer's hidden states; the caller closes it. */
+  Head openHead(Device device);
 
   /**
    * Opens a layer on a device, reading or mapping each of its tensors once; the caller closes it.
@@ -64,6 +81,33 @@ public interface LayerwiseModel {
   Output output(Path draft, int retained, Path target);
 
   /**
+   * Begins or continues to write a checkpoint whose layers keep other numbers of experts and
+   * channels; nothing is touched yet.
+   *
+   * @param draft the folder in which it takes shape, on the target's disk; it need not exist
+   * @param sizes of every layer that has experts
+   * @param target the folder that it becomes
+   * @throws InvalidInputException if a checkpoint cannot say these sizes
+   */
+  Output output(Path draft, Map<Integer, LayerSize> sizes, Path target);
+
+  /**
+   * Returns the bytes of the weight files of a checkpoint of such sizes, or a little more.
+   *
+   * @throws InvalidInputException if a checkpoint cannot say these sizes
+   */
+  long fileBytes(Map<Integer, LayerSize> sizes);
+
+  /** Returns the elements of the routed experts of such a checkpoint. */
+  long expertElements(Map<Integer, LayerSize> sizes);
+
+  /**
+   * Returns the bytes of such a checkpoint that computing one token reads: without the experts that
+   * it does not select, and without the embeddings of other tokens.
+   */
+  long bytesPerToken(Map<Integer, LayerSize> sizes);
+
+  /**
    * What is known of a layer with experts without opening it.
    *
    * @param layer the number of the decoder layer
@@ -86,6 +130,21 @@ public interface LayerwiseModel {
     void close();
   }
 
+  /** The final norm and the head in memory. */
+  interface Head extends AutoCloseable {
+    /**
+     * Returns the logits of every token.
+     *
+     * @param hidden {@code [tokens, hiddenSize]} behind the last layer, float32; it stays with the
+     *     caller
+     * @return {@code [tokens, vocabularySize]} float32, owned by the manager of {@code hidden}
+     */
+    NDArray logits(NDArray hidden);
+
+    @Override
+    void close();
+  }
+
   /** One layer in memory. Attention and shared experts compute in float32. */
   interface Layer extends AutoCloseable {
     /** Returns the manager of the layer's device, which is closed with the layer. */
@@ -93,6 +152,12 @@ public interface LayerwiseModel {
 
     /** Returns the layer's experts, which cannot be removed; empty for a dense layer. */
     Optional<MoeLayerView> moe();
+
+    /**
+     * Returns the factor with which the experts' output is added to the residual stream; empty
+     * where a norm stands between, or the layer is dense.
+     */
+    OptionalDouble outputFactor();
 
     /**
      * Computes the layer for sequences that start at position 0.
@@ -131,6 +196,13 @@ public interface LayerwiseModel {
      * @param retained the experts that stay, ascending; none for a dense layer
      */
     void write(int layer, List<Integer> retained);
+
+    /**
+     * Writes one layer with a cut, and returns when it is on disk.
+     *
+     * @throws InvalidInputException if the cut is not of the layer's size
+     */
+    void write(int layer, LayerCut cut);
 
     /** Notes a layer that an earlier process wrote; to be called in the order of writing. */
     void recall(int layer, List<Integer> retained);

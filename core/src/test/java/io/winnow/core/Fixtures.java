@@ -86,6 +86,11 @@ public final class Fixtures {
     return TokenSequences.of(rows);
   }
 
+  /** Returns the elements of a tensor in F32. */
+  public static float[] floats(Path file, String name) {
+    return SafetensorsFile.open(file).readFloats(name);
+  }
+
   /** Returns the same selection for layers 0 to {@code layers} - 1. */
   public static Map<Integer, List<Integer>> everywhere(int layers, Integer... experts) {
     Map<Integer, List<Integer>> retained = new TreeMap<>();

@@ -30,7 +30,8 @@ final class SkipThresholds {
       throw new InvalidInputException("The rate of skipping must be from 0 to 1, is " + rate);
     }
     if (model.moeLayers().isEmpty()) {
-      throw new InvalidInputException("The model has no MoE layer, so that nothing can be skipped");
+      throw new InvalidInputException(
+          "No layer has experts, so that there is nothing to skip; give a model with experts");
     }
     this.model = model;
     this.calibration = calibration;

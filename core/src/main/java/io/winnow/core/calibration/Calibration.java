@@ -212,6 +212,7 @@ public final class Calibration {
     private @Nullable List<String> documents;
     private @Nullable TextTokenizer tokenizer;
     private String textField = "text";
+    private boolean plainText;
     private String tensor = "input_ids";
     private int sequences = DEFAULT_SEQUENCES;
     private @Nullable Integer length;
@@ -221,10 +222,12 @@ public final class Calibration {
     private Builder() {}
 
     /**
-     * Sets the file to read. Its name says how: {@code .safetensors} is token ids, {@code
-     * [sequences, length]}; {@code .jsonl} is one JSON object a line, each with a document in its
-     * text field, blank lines aside; any other is one document of UTF-8 text, of at most 64 MiB.
-     * All of the text is tokenised, whatever is used of it then: a second or two a megabyte.
+     * Sets the file to read. What it holds says how: safetensors are token ids, {@code [sequences,
+     * length]}; one JSON object a line, or a JSON list of objects, each of at most 16 MiB, are
+     * documents in their text fields, blank lines aside; any other text is one document of at most
+     * 64 MiB. Text is UTF-8, UTF-16 or UTF-32, with a byte order mark or without, and may be
+     * compressed by gzip. All of it is tokenised, whatever is used of it then: a second or two a
+     * megabyte.
      */
     @CanIgnoreReturnValue
     public Builder setSource(Path source) {
@@ -253,10 +256,20 @@ public final class Calibration {
       return this;
     }
 
-    /** Sets the field that holds the text in a {@code .jsonl} file; by default {@code text}. */
+    /** Sets the field that holds the text in objects of JSON; by default {@code text}. */
     @CanIgnoreReturnValue
     public Builder optTextField(String textField) {
       this.textField = textField;
+      return this;
+    }
+
+    /**
+     * Sets whether text is read as one document also where it is JSON; by default it is not, and
+     * JSON that is neither one object a line nor a list of objects is refused.
+     */
+    @CanIgnoreReturnValue
+    public Builder optPlainText(boolean plainText) {
+      this.plainText = plainText;
       return this;
     }
 
@@ -304,14 +317,14 @@ public final class Calibration {
      *
      * @return the calibration
      * @throws InvalidInputException if there is not exactly one source, or it cannot be read as
-     *     what its name says; if text comes without a tokenizer, or is too short for one sequence;
-     *     if rows of token ids are shorter than the length asked for; if the sequences are longer
-     *     than the model's positions; if a number asked for is less than 1
+     *     what it holds; if text comes without a tokenizer, or is too short for one sequence; if
+     *     rows of token ids are shorter than the length asked for; if the sequences are longer than
+     *     the model's positions; if a number asked for is less than 1
      */
     public Calibration build() {
       requireOneSource();
       SequenceSampler sampler = new SequenceSampler(sequences, length, maxPositions, seed);
-      if (source != null && CalibrationFiles.Kind.of(source) == CalibrationFiles.Kind.TOKEN_IDS) {
+      if (source != null && CalibrationFiles.isTokenIds(source)) {
         return sampler.ofRows(CalibrationFiles.readTokenIds(source, tensor), source);
       }
       return sampler.ofBlocks(tokenize());
@@ -337,11 +350,7 @@ public final class Calibration {
       } else {
         Path file = Objects.requireNonNull(source);
         origin = file.toString();
-        if (CalibrationFiles.Kind.of(file) == CalibrationFiles.Kind.JSON_LINES) {
-          CalibrationFiles.readJsonLines(file, textField, add);
-        } else {
-          add.accept(CalibrationFiles.readText(file));
-        }
+        CalibrationFiles.readDocuments(file, textField, plainText, add);
       }
       ImmutableLongArray all = ids.build();
       if (all.isEmpty()) {

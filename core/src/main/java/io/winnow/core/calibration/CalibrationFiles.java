@@ -1,73 +1,93 @@
 package io.winnow.core.calibration;
 
+import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
+import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.internal.file.JsonLines;
+import io.winnow.core.internal.file.JsonText;
 import io.winnow.core.internal.file.TextFiles;
+import io.winnow.core.internal.file.TextInput;
 import io.winnow.core.internal.safetensors.SafetensorsFile;
 import io.winnow.core.internal.safetensors.TensorInfo;
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.TreeSet;
 import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 
-/** The three kinds of file that a calibration is read from. */
+/** The three kinds of file that a calibration is read from. What a file holds decides. */
 final class CalibrationFiles {
   /**
    * The tokenizer takes some 200 bytes of memory for each byte of a document, and a calibration of
    * 128 sequences of 2048 tokens uses about one megabyte of text.
    */
-  private static final long MAX_TEXT_BYTES = 64L << 20;
-
-  private static final char BYTE_ORDER_MARK = '\uFEFF';
-
-  /** What a file holds, told by how its name ends. */
-  enum Kind {
-    TEXT,
-    JSON_LINES,
-    TOKEN_IDS;
-
-    static Kind of(Path file) {
-      String name = String.valueOf(file.getFileName()).toLowerCase(Locale.ROOT);
-      if (name.endsWith(".safetensors")) {
-        return TOKEN_IDS;
-      }
-      return name.endsWith(".jsonl") ? JSON_LINES : TEXT;
-    }
-  }
+  private static final int MAX_TEXT_BYTES = 64 << 20;
 
   private CalibrationFiles() {}
 
-  /** Reads a text file as one document. */
-  static String readText(Path file) {
+  /** Whether a file holds token ids, or has a name that says so. */
+  static boolean isTokenIds(Path file) {
+    return SafetensorsFile.isSafetensors(file);
+  }
+
+  /**
+   * Hands a file's documents to {@code documents}, in file order, holding one at a time.
+   *
+   * @param plain whether the file is one document whatever it holds
+   */
+  static void readDocuments(
+      Path file, String textField, boolean plain, Consumer<String> documents) {
     requireFile(file);
+    switch (plain ? JsonText.Kind.PROSE : JsonText.of(file)) {
+      case ROWS ->
+          JsonLines.read(
+              file,
+              "{\"" + textField + "\": \"…\"}",
+              line -> accept(line.name(), textOf(line, textField), documents));
+      case OTHER ->
+          throw new InvalidInputException(
+              file
+                  + " holds JSON, but neither one object a line (JSON lines) nor a list of objects."
+                  + " Write one JSON object a line, {\""
+                  + textField
+                  + "\": \"…\"}; or have it read as it is, brackets and all (--plain-text).");
+      case PROSE -> accept(file.toString(), readText(file), documents);
+    }
+  }
+
+  /** Says whose text it is that is refused. */
+  private static void accept(String name, String text, Consumer<String> documents) {
     try {
-      if (Files.size(file) > MAX_TEXT_BYTES) {
+      documents.accept(text);
+    } catch (InvalidInputException e) {
+      throw new InvalidInputException(name + ": " + e.getMessage(), e);
+    }
+  }
+
+  private static String readText(Path file) {
+    try (InputStream in = TextInput.open(file)) {
+      byte[] bytes = in.readNBytes(MAX_TEXT_BYTES + 1);
+      if (bytes.length > MAX_TEXT_BYTES) {
         throw new InvalidInputException(
             file
                 + " has "
                 + Files.size(file)
                 + " bytes; a text file is tokenised as one document, of at most "
                 + MAX_TEXT_BYTES
-                + " bytes. Give a part of it, a calibration uses a few megabytes, or a .jsonl file"
-                + " with a document on each line.");
+                + " bytes when it is decompressed. Give a part of it, a calibration uses a few"
+                + " megabytes, or a .jsonl file with a document on each line.");
       }
-      String text = TextFiles.decode(Files.readAllBytes(file), file, "");
-      return !text.isEmpty() && text.charAt(0) == BYTE_ORDER_MARK ? text.substring(1) : text;
+      return TextFiles.decode(bytes, file, "");
     } catch (IOException e) {
       throw TextFiles.cannotRead(file, e);
     }
-  }
-
-  /** Hands every line's text to {@code documents}, in file order, holding one line at a time. */
-  static void readJsonLines(Path file, String textField, Consumer<String> documents) {
-    requireFile(file);
-    JsonLines.read(
-        file, "{\"" + textField + "\": \"…\"}", line -> documents.accept(textOf(line, textField)));
   }
 
   /** Reads a tensor of token ids, {@code [sequences, length]}. */
@@ -106,6 +126,21 @@ final class CalibrationFiles {
 
   private static String textOf(JsonLines.Line line, String textField) {
     JsonElement text = line.json().get(textField);
+    if (text != null && text.isJsonPrimitive() && text.getAsJsonPrimitive().isString()) {
+      return text.getAsString();
+    }
+    String chat = chatField(line.json());
+    if (chat != null) {
+      throw new InvalidInputException(
+          line.name()
+              + " is a chat, in the field \""
+              + chat
+              + "\", and a model's chat template is not applied here. Write what the template makes"
+              + " of it into a field \"text\", with Transformers:"
+              + " tokenizer.apply_chat_template(row[\""
+              + chat
+              + "\"], tokenize=False).");
+    }
     if (text == null) {
       throw new InvalidInputException(
           line.name()
@@ -113,16 +148,30 @@ final class CalibrationFiles {
               + textField
               + "\"; its fields are "
               + line.json().keySet()
-              + ". Name the one that holds the text (optTextField).");
+              + ". Name the one that holds the text (--text-field).");
     }
-    if (!text.isJsonPrimitive() || !text.getAsJsonPrimitive().isString()) {
-      throw new InvalidInputException(
-          String.format(
-              "Field \"%s\" in line %d of %s is not a string but %s. Name the field that holds the"
-                  + " text (optTextField).",
-              textField, line.number(), line.file(), JsonLines.kindOf(text)));
+    throw new InvalidInputException(
+        String.format(
+            "Field \"%s\" in %s %d of %s is not a string but %s. Name the field that holds the"
+                + " text (--text-field).",
+            textField,
+            line.unit().toLowerCase(Locale.ROOT),
+            line.number(),
+            line.file(),
+            JsonLines.kindOf(text)));
+  }
+
+  /** Returns the field with a list of messages, whatever it is called; null if there is none. */
+  private static @Nullable String chatField(JsonObject row) {
+    for (Map.Entry<String, JsonElement> field : row.entrySet()) {
+      if (field.getValue() instanceof JsonArray list
+          && !list.isEmpty()
+          && list.get(0) instanceof JsonObject message
+          && (message.has("role") || message.has("from"))) {
+        return field.getKey();
+      }
     }
-    return text.getAsString();
+    return null;
   }
 
   private static void requireFile(Path file) {

@@ -5,6 +5,7 @@ import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
 import ai.djl.huggingface.tokenizers.jni.LibUtils;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.internal.environment.Telemetry;
+import io.winnow.core.internal.file.TokenizerFiles;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -21,7 +22,16 @@ import java.util.Arrays;
  * {@linkplain #wrap wrapped} remains its owner's to close.
  */
 public final class TextTokenizer implements AutoCloseable {
-  private static final String FILE = "tokenizer.json";
+  private static final String FILE = TokenizerFiles.NAME;
+
+  /** Characters from which on a text may take much of Java's memory. */
+  private static final int LONG_TEXT = 1 << 20;
+
+  /** Characters of which the tokens are counted to know how many a long text has. */
+  private static final int SAMPLE = 1 << 16;
+
+  /** Of Java's memory: 1,000,000 tokens end the JVM with 128 MiB and do not with 160. */
+  private static final long BYTES_PER_TOKEN = 150;
 
   private final HuggingFaceTokenizer tokenizer;
   private final boolean owned;
@@ -39,11 +49,12 @@ public final class TextTokenizer implements AutoCloseable {
    * @throws InvalidInputException if there is no {@code tokenizer.json}, or it is damaged
    */
   public static TextTokenizer open(Path folderOrTokenizerJson) {
-    Path file =
-        Files.isDirectory(folderOrTokenizerJson)
-            ? folderOrTokenizerJson.resolve(FILE)
-            : folderOrTokenizerJson;
+    boolean folder = Files.isDirectory(folderOrTokenizerJson);
+    Path file = folder ? folderOrTokenizerJson.resolve(FILE) : folderOrTokenizerJson;
     if (!Files.isRegularFile(file)) {
+      if (folder) {
+        throw new InvalidInputException(TokenizerFiles.missing(folderOrTokenizerJson));
+      }
       throw new InvalidInputException(
           "There is no tokenizer at "
               + file
@@ -96,8 +107,8 @@ public final class TextTokenizer implements AutoCloseable {
    *
    * @param text the text; an empty one has no tokens
    * @return all its token ids, {@code [tokens]}
-   * @throws InvalidInputException if a wrapped tokenizer truncates the text, or the text is not
-   *     valid Unicode
+   * @throws InvalidInputException if a wrapped tokenizer truncates the text, the text is not valid
+   *     Unicode, or so long that its tokens would not fit into Java's memory
    */
   public long[] encode(String text) {
     return encode(text, false);
@@ -105,12 +116,14 @@ public final class TextTokenizer implements AutoCloseable {
 
   /**
    * Returns a text's token ids with the special tokens that the tokenizer puts around it: what a
-   * model is prompted with.
+   * model is prompted with. Those that it puts before a text are not put before one that begins
+   * with them already, as what a chat template makes does: a model has never seen its begin-of-text
+   * token twice.
    *
    * @param text the text
    * @return all its token ids, {@code [tokens]}
-   * @throws InvalidInputException if a wrapped tokenizer truncates the text, or the text is not
-   *     valid Unicode
+   * @throws InvalidInputException if a wrapped tokenizer truncates the text, the text is not valid
+   *     Unicode, or so long that its tokens would not fit into Java's memory
    */
   public long[] encodeWithSpecialTokens(String text) {
     return encode(text, true);
@@ -136,6 +149,11 @@ public final class TextTokenizer implements AutoCloseable {
 
   private long[] encode(String text, boolean specialTokens) {
     requireUnicode(text);
+    if (text.length() >= LONG_TEXT) {
+      int end = Character.isHighSurrogate(text.charAt(SAMPLE - 1)) ? SAMPLE - 1 : SAMPLE;
+      long tokens = tokenizer.encode(text.substring(0, end), false, false).getIds().length;
+      requireMemory(tokens, text.length(), Runtime.getRuntime().maxMemory());
+    }
     // Overflowing tokens are not asked for: exceedMaxLength tells of them without building them.
     Encoding encoding = tokenizer.encode(text, specialTokens, false);
     if (encoding.exceedMaxLength()) {
@@ -147,7 +165,45 @@ public final class TextTokenizer implements AutoCloseable {
               + "), which would lose the rest of this one. Build it with optTruncation(false), or"
               + " open the model's tokenizer.json with TextTokenizer.open.");
     }
-    return withoutPadding(encoding);
+    long[] ids = withoutPadding(encoding);
+    return specialTokens ? withoutSecondPrefix(ids, prefixLength(encoding)) : ids;
+  }
+
+  /**
+   * Refuses what would not fit: where Java's memory is full, the native library ends the JVM.
+   *
+   * @param tokens of the first {@link #SAMPLE} characters
+   * @param available bytes
+   */
+  static void requireMemory(long tokens, int characters, long available) {
+    long needed = BYTES_PER_TOKEN * tokens * characters / SAMPLE;
+    if (needed > available) {
+      throw new InvalidInputException(
+          String.format(
+              "A text of %d characters takes some %d MB of Java's memory while it is cut into tokens,"
+                  + " and there are %d MB. Cut it into shorter documents, or give Java more (-Xmx; in"
+                  + " WINNOW_JAVA_OPTS for the command)",
+              characters, needed >> 20, available >> 20));
+    }
+  }
+
+  /** Returns how many tokens the tokenizer put before the text's own. */
+  private static int prefixLength(Encoding encoding) {
+    long[] added = encoding.getSpecialTokenMask();
+    long[] mask = encoding.getAttentionMask();
+    int length = 0;
+    for (int i = 0; i < added.length && (mask[i] == 0 || added[i] != 0); i++) {
+      length += mask[i] == 0 ? 0 : 1;
+    }
+    return length;
+  }
+
+  private static long[] withoutSecondPrefix(long[] ids, int length) {
+    boolean twice =
+        length > 0
+            && 2 * length <= ids.length
+            && Arrays.equals(ids, 0, length, ids, length, 2 * length);
+    return twice ? Arrays.copyOfRange(ids, length, ids.length) : ids;
   }
 
   private static long[] withoutPadding(Encoding encoding) {

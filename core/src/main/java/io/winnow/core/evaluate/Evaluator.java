@@ -2,7 +2,6 @@ package io.winnow.core.evaluate;
 
 import ai.djl.Model;
 import ai.djl.util.Progress;
-import com.google.common.base.Utf8;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.LanguageModel;
 import io.winnow.core.MoeModel;
@@ -230,26 +229,9 @@ public final class Evaluator {
     List<List<LogLikelihood>> scores = score(task.tokens(), progress);
     List<MultipleChoiceResult.Answer> answers = new ArrayList<>();
     for (int i = 0; i < scores.size(); i++) {
-      MultipleChoiceQuestion question = task.questions().get(i);
-      List<LogLikelihood> choices = scores.get(i);
-      double[] sums = choices.stream().mapToDouble(LogLikelihood::logLikelihood).toArray();
-      double[] byByte = sums.clone();
-      for (int choice = 0; choice < byByte.length; choice++) {
-        byByte[choice] /= Utf8.encodedLength(question.choices().get(choice));
-      }
-      answers.add(new MultipleChoiceResult.Answer(question, choices, argMax(sums), argMax(byByte)));
+      answers.add(MultipleChoiceResult.Answer.of(task.questions().get(i), scores.get(i)));
     }
     return new MultipleChoiceResult(answers);
-  }
-
-  private static int argMax(double[] values) {
-    int best = 0;
-    for (int i = 1; i < values.length; i++) {
-      if (values[i] > values[best]) {
-        best = i;
-      }
-    }
-    return best;
   }
 
   /**

@@ -51,12 +51,12 @@ final class CheckpointCounter {
   }
 
   CheckpointSummary summary() {
-    matrix(Part.EMBEDDING, layout.embedding());
+    matrix(Part.EMBEDDING, layout.embeddings().embedding());
     norm(layout.finalNorm());
     if (!layout.embeddings().isTied()) {
-      matrix(Part.HEAD, layout.head());
+      matrix(Part.HEAD, layout.embeddings().head());
     }
-    wide(Part.HEAD, layout.headBias(), false);
+    wide(Part.HEAD, layout.embeddings().headBias(), false);
     for (int layer = 0; layer < config.layers(); layer++) {
       layout.mixerNorms(layer).all().forEach(this::norm);
       layout.blockNorms(layer).all().forEach(this::norm);
@@ -120,7 +120,7 @@ final class CheckpointCounter {
     }
     for (StoredWeight weight : layout.routedExperts(layer)) {
       // Biases of all experts are [experts, size].
-      boolean bias = layout.layout() != null && weight.shape().size() == 2;
+      boolean bias = isBias(weight) || layout.layout() != null && weight.shape().size() == 2;
       add(Part.ROUTED_EXPERTS, weight, bias, true);
     }
   }

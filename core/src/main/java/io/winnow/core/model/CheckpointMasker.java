@@ -8,7 +8,6 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.Provenance;
 import io.winnow.core.internal.checkpoint.CheckpointWriter;
 import io.winnow.core.internal.checkpoint.StoredWeight;
-import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.internal.layout.CheckpointLayout;
 import io.winnow.core.internal.layout.CheckpointSlicer;
 import io.winnow.core.internal.safetensors.OutputTensor;
@@ -51,13 +50,12 @@ final class CheckpointMasker {
                   + " scales. Convert the checkpoint to BF16 first",
               layout.checkpoint().folder(), layout.quantization().method()));
     }
-    ExpertNames.Layout fused = layout.layout();
-    if (fused != null && fused != ExpertNames.Layout.ROWS) {
+    if (layout.expert(layout.config().sparseLayers().get(0), 0).length % 3 != 0) {
       throw new InvalidInputException(
           String.format(
-              "The experts of %s are stored transposed, as in all models of type %s, and are not"
-                  + " masked; supported are experts with tensors of their own, and fused rows",
-              layout.checkpoint().folder(), layout.family().modelType()));
+              "The experts of %s are stored transposed, or gate and up in turn, and are not masked;"
+                  + " supported are rows of gate, then of up, fused or in tensors of their own",
+              layout.checkpoint().folder()));
     }
   }
 

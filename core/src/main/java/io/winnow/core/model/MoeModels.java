@@ -277,13 +277,14 @@ public final class MoeModels {
      * ends the JVM when the lost part is touched.
      *
      * @throws InvalidInputException if the folder is no checkpoint of a supported family, damaged,
-     *     or does not have the retained experts, or if there is no such device
+     *     has no layer with experts or not the retained ones, or if there is no such device
      */
     public Model load() {
       CheckpointLayout layout = CheckpointLayout.of(Checkpoint.open(folder));
       Map<Integer, List<Integer>> selection = retained == null ? everything(layout) : retained;
       CheckpointSlicer.check(layout, selection, layout.config().topK());
-      DataType wanted = type == null ? storedType(layout) : type;
+      DataType stored = storedType(layout); // Which demands layers with experts.
+      DataType wanted = type == null ? stored : type;
       if (!fused && wanted != DataType.FLOAT32) {
         throw new InvalidInputException(
             "The plain NDArray operations compute in float32, not in " + wanted);

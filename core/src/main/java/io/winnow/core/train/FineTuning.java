@@ -120,25 +120,13 @@ public final class FineTuning {
     }
   }
 
-  /** What a training came to. Immutable. */
-  public static final class Result {
-    private final int step;
+  /** What a training came to: the model has the best weights now. Immutable. */
+  public static final class Result extends TrainingResult<Measurement> {
     private final int steps;
-    private final double validationLoss;
-    private final List<Measurement> history;
 
     Result(int step, int steps, double validationLoss, List<Measurement> history) {
-      this.step = step;
+      super(step, validationLoss, history);
       this.steps = steps;
-      this.validationLoss = validationLoss;
-      this.history = List.copyOf(history);
-    }
-
-    /**
-     * Returns the step after which the weights were best, which the model has now; 0 for the start.
-     */
-    public int step() {
-      return step;
     }
 
     /** Returns how many steps were taken, those before an interruption included. */
@@ -146,37 +134,9 @@ public final class FineTuning {
       return steps;
     }
 
-    /**
-     * Returns the best weights' negative log-likelihood of the validation text, in nats per
-     * predicted token.
-     */
-    public double validationLoss() {
-      return validationLoss;
-    }
-
-    /** Returns every measurement, in order. */
-    public List<Measurement> history() {
-      return history;
-    }
-
-    private List<Object> values() {
-      return List.of(step, steps, validationLoss, history);
-    }
-
     @Override
-    public boolean equals(@Nullable Object other) {
-      return other instanceof Result that && values().equals(that.values());
-    }
-
-    @Override
-    public int hashCode() {
-      return values().hashCode();
-    }
-
-    @Override
-    public String toString() {
-      return String.format(
-          "Result[step=%d, steps=%d, validationLoss=%s, history=%s]", values().toArray());
+    Object more() {
+      return steps;
     }
   }
 

@@ -76,21 +76,16 @@ public final class MergeTraining {
   }
 
   /** What a training came to. Immutable. */
-  public static final class Result {
+  public static final class Result extends TrainingResult<Measurement> {
     private final Map<Integer, ExpertMerge> merges;
-    private final int step;
-    private final double validationLoss;
-    private final List<Measurement> history;
 
     Result(
         Map<Integer, ExpertMerge> merges,
         int step,
         double validationLoss,
         List<Measurement> history) {
+      super(step, validationLoss, history);
       this.merges = Map.copyOf(merges);
-      this.step = step;
-      this.validationLoss = validationLoss;
-      this.history = List.copyOf(history);
     }
 
     /** Returns the best matrices by layer, with elements rounded to float32. */
@@ -98,39 +93,9 @@ public final class MergeTraining {
       return merges;
     }
 
-    /** Returns the step after which they were reached; 0 for the start. */
-    public int step() {
-      return step;
-    }
-
-    /** Returns their loss on the validation text, in nats per predicted token. */
-    public double validationLoss() {
-      return validationLoss;
-    }
-
-    /** Returns every measurement, in order. */
-    public List<Measurement> history() {
-      return history;
-    }
-
-    private List<Object> values() {
-      return List.of(merges, step, validationLoss, history);
-    }
-
     @Override
-    public boolean equals(@Nullable Object other) {
-      return other instanceof Result that && values().equals(that.values());
-    }
-
-    @Override
-    public int hashCode() {
-      return values().hashCode();
-    }
-
-    @Override
-    public String toString() {
-      return String.format(
-          "Result[merges=%s, step=%d, validationLoss=%s, history=%s]", values().toArray());
+    Object more() {
+      return merges;
     }
   }
 

@@ -137,7 +137,7 @@ class CalibrationTextFilesTest {
         .hasMessageContaining("Line 2 of " + file)
         .hasMessageContaining("no field \"text\"")
         .hasMessageContaining("[content, id]")
-        .hasMessageContaining("optTextField");
+        .hasMessageContaining("--text-field");
   }
 
   @Test

@@ -75,6 +75,19 @@ class TextTokenizerTest {
   }
 
   @Test
+  void aTextWhoseTokensWouldNotFitIntoMemoryIsRefused() {
+    int characters = 15_000_000;
+    long tokens = 1 << 16; // One a character.
+    TextTokenizer.requireMemory(tokens / 4, characters, 600L << 20);
+
+    assertThatThrownBy(() -> TextTokenizer.requireMemory(tokens, characters, 512L << 20))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContaining("15000000 characters takes some 2145 MB")
+        .hasMessageContaining("there are 512 MB")
+        .hasMessageContaining("WINNOW_JAVA_OPTS");
+  }
+
+  @Test
   void truncationAndPaddingInTheFileDoNotHold() throws IOException {
     Path file = folder.resolve("tokenizer.json");
     Files.writeString(file, tokenizerJsonThatTruncatesAndPads());
@@ -97,6 +110,22 @@ class TextTokenizerTest {
           .hasSize(plain.length + 1)
           .startsWith(1L)
           .endsWith(plain);
+    }
+  }
+
+  @Test
+  void aBeginningThatThePromptHasIsNotPutBeforeItAgain() throws IOException {
+    Files.writeString(folder.resolve("tokenizer.json"), tokenizerJsonThatAddsABeginning());
+
+    try (TextTokenizer other = TextTokenizer.open(folder)) {
+      long[] once = other.encodeWithSpecialTokens("a loop");
+      assertThat(other.encodeWithSpecialTokens("<s>a loop")).isEqualTo(once);
+      assertThat(other.encodeWithSpecialTokens("<s>")).containsExactly(1);
+      assertThat(other.encodeWithSpecialTokens("")).containsExactly(1);
+      assertThat(other.encodeWithSpecialTokens("a <s>")).startsWith(1L).endsWith(1L);
+      assertThat(other.encodeWithSpecialTokens("</s>")).containsExactly(1, 2);
+      // Whoever writes two wants two.
+      assertThat(other.encodeWithSpecialTokens("<s><s>")).containsExactly(1, 1);
     }
   }
 

@@ -76,6 +76,8 @@ class TaskEvaluationTest {
     MultipleChoiceResult result = evaluator.evaluate(evaluator.prepareChoices(questions, ""));
     assertThat(result.answers()).hasSize(400);
     assertThat(result.accuracy()).isEqualTo(expected.get("acc").getAsDouble());
+    // The choices are ASCII.
+    assertThat(result.accuracyByCharacter()).isEqualTo(expected.get("acc_norm").getAsDouble());
     assertThat(result.accuracyByByte()).isEqualTo(expected.get("acc_norm").getAsDouble());
     assertThat(result.standardError(0.62)).isCloseTo(0.0243, within(1e-4));
   }

@@ -16,6 +16,7 @@ import io.winnow.core.internal.checkpoint.Checkpoint;
 import io.winnow.core.model.MoeModels;
 import io.winnow.examples.console.ReportTable;
 import io.winnow.examples.files.ModelLimits;
+import io.winnow.examples.files.TextFormat;
 import io.winnow.examples.files.TokenFiles;
 import io.winnow.examples.options.HomeOptions;
 import io.winnow.pruning.ExpertPruner;
@@ -99,7 +100,7 @@ final class DemoCommand implements Callable<Integer> {
   }
 
   private static TokenSequences windows(Path model, Path text) {
-    return TokenFiles.windows(model, text, LENGTH, LENGTH, WINDOWS);
+    return TokenFiles.windows(model, text, TextFormat.DEFAULT, LENGTH, LENGTH, WINDOWS);
   }
 
   /** What the demonstration compares. */

@@ -16,8 +16,7 @@ public final class CalibrationOptions {
       names = "--calib",
       paramLabel = "FILE[:WEIGHT]",
       description =
-          "calibration text: .txt, .jsonl (field 'text'), or .safetensors with token ids (tensor"
-              + " 'input_ids' [sequences, length]); several with weights are mixed")
+          "calibration text: " + TextFormatOptions.FILES + "; several with weights are mixed")
   private List<String> calib = List.of();
 
   @Mixin private SampleOptions sample;

@@ -2,6 +2,7 @@ package io.winnow.examples.options;
 
 import io.winnow.core.calibration.Calibration;
 import io.winnow.examples.files.ModelLimits;
+import io.winnow.examples.files.TextFormat;
 import io.winnow.examples.files.TokenFiles;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
@@ -18,6 +19,7 @@ public final class SampleOptions {
       description = "sequences to calibrate on (default: " + SEQUENCES + ", or all there are)")
   private @Nullable Integer sequences;
 
+  @Mixin private TextFormatOptions format;
   @Mixin private LengthOptions length;
   @Mixin private SeedOptions seed;
 
@@ -36,6 +38,11 @@ public final class SampleOptions {
     return length.length();
   }
 
+  /** Returns how text files are read. */
+  public TextFormat format() {
+    return format.format();
+  }
+
   /** Returns the seed of the sample, and of what else is drawn. */
   public long seed() {
     return seed.seed();
@@ -44,6 +51,6 @@ public final class SampleOptions {
   /** Reads a sample of a file. */
   public Calibration read(Path model, Path file, ModelLimits limits) {
     return TokenFiles.calibration(
-        model, file, sequences(), length(), limits.maxPositions(), seed());
+        model, file, format(), sequences(), length(), limits.maxPositions(), seed());
   }
 }

@@ -6,12 +6,13 @@ import io.winnow.core.MoeModel;
 import io.winnow.core.TokenSequences;
 import io.winnow.core.calibration.Calibration;
 import io.winnow.core.internal.file.JsonLines;
+import io.winnow.core.internal.file.JsonText;
+import io.winnow.examples.files.TextFormat;
 import io.winnow.examples.files.TokenFiles;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Locale;
 import java.util.function.ToDoubleFunction;
 import org.jspecify.annotations.Nullable;
 
@@ -52,8 +53,9 @@ public sealed interface EvolutionTask extends AutoCloseable permits TextTask, Qu
 
   /** Whether a file holds questions; else it is text. */
   static boolean isQuestions(Path file) {
-    if (!file.toString().toLowerCase(Locale.ROOT).endsWith(".jsonl")
-        || !Files.isRegularFile(file)) {
+    if (!Files.isRegularFile(file)
+        || TokenFiles.isTokens(file)
+        || JsonText.of(file) != JsonText.Kind.ROWS) {
       return false;
     }
     List<JsonLines.Line> first = new ArrayList<>();
@@ -72,20 +74,22 @@ public sealed interface EvolutionTask extends AutoCloseable permits TextTask, Qu
   /**
    * Reads the file of --task.
    *
+   * @param format how text is read
    * @param options what is said of questions
    * @param gradients whether merges are to be trained on the task
    */
   static EvolutionTask read(
       Path model,
       Path file,
+      TextFormat format,
       TaskOptions options,
       @Nullable Integer length,
       int maxPositions,
       @Nullable Integer most,
       boolean gradients) {
-    if (!isQuestions(file)) {
+    if (format.plain() || !isQuestions(file)) {
       options.requireNone(file + " is text");
-      TokenSequences windows = TokenFiles.windows(model, file, length, maxPositions, most);
+      TokenSequences windows = TokenFiles.windows(model, file, format, length, maxPositions, most);
       return new TextTask(windows, gradients);
     }
     if (length != null || most != null) {

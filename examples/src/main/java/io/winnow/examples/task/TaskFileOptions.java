@@ -2,6 +2,7 @@ package io.winnow.examples.task;
 
 import io.winnow.examples.files.ModelLimits;
 import io.winnow.examples.options.LengthOptions;
+import io.winnow.examples.options.TextFormatOptions;
 import io.winnow.examples.options.WindowOptions;
 import java.nio.file.Path;
 import picocli.CommandLine.Mixin;
@@ -14,11 +15,12 @@ public final class TaskFileOptions {
       required = true,
       paramLabel = "FILE",
       description =
-          "text whose log-likelihood counts: .txt, .jsonl (field 'text'), or .safetensors with"
-              + " token ids ('input_ids'); or .jsonl of questions, of which the share that is"
-              + " answered right counts")
+          "text whose log-likelihood counts: "
+              + TextFormatOptions.FILES
+              + "; or JSON rows of questions, of which the share that is answered right counts")
   private Path task;
 
+  @Mixin private TextFormatOptions format;
   @Mixin private LengthOptions length;
   @Mixin private WindowOptions windows;
   @Mixin private TaskOptions questions;
@@ -35,6 +37,13 @@ public final class TaskFileOptions {
    */
   public EvolutionTask read(Path model, ModelLimits limits, boolean gradients) {
     return EvolutionTask.read(
-        model, task, questions, length.length(), limits.maxPositions(), windows.most(), gradients);
+        model,
+        task,
+        format.format(),
+        questions,
+        length.length(),
+        limits.maxPositions(),
+        windows.most(),
+        gradients);
   }
 }

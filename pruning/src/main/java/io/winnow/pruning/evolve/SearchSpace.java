@@ -47,7 +47,9 @@ public record SearchSpace(List<Integer> layers, int groups, int numExperts, int 
    */
   public SearchSpace {
     layers = List.copyOf(layers);
-    require(!layers.isEmpty(), "There is no MoE layer to search");
+    require(
+        !layers.isEmpty(),
+        "No layer has experts, so that there is nothing to search; give a model with experts");
     require(
         groups >= 1 && groups <= layers.size(),
         "%d groups of %d layers are not possible; use 1 to %d",
@@ -121,7 +123,8 @@ public record SearchSpace(List<Integer> layers, int groups, int numExperts, int 
       layers.add(layer.layerIndex());
     }
     if (first == null) {
-      throw new InvalidInputException("The model has no MoE layer, so that nothing can be pruned");
+      throw new InvalidInputException(
+          "No layer has experts, so that there is nothing to prune; give a model with experts");
     }
     return new SearchSpace(layers, layers.size(), first.numExperts(), retained, topK);
   }

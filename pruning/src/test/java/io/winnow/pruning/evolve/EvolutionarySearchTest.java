@@ -276,7 +276,8 @@ class EvolutionarySearchTest {
 
   @Test
   void aLongerSearchBeginsLikeAShorterOne() {
-    List<SearchGeneration> shorter = generations(FakeTask.search(FakeTask.inline(), 0).optMerging(null));
+    List<SearchGeneration> shorter =
+        generations(FakeTask.search(FakeTask.inline(), 0).optMerging(null));
     List<SearchGeneration> longer =
         generations(
             FakeTask.search(FakeTask.inline(), 0)

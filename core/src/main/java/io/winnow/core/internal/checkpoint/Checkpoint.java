@@ -10,6 +10,7 @@ import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.internal.file.FileErrors;
 import io.winnow.core.internal.file.Json;
+import io.winnow.core.internal.file.TokenizerFiles;
 import io.winnow.core.internal.safetensors.SourceFiles;
 import io.winnow.core.internal.safetensors.TensorInfo;
 import java.io.UncheckedIOException;
@@ -24,20 +25,23 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * A Hugging Face checkpoint folder of which {@code config.json} and all headers have been read and
  * checked. The weights stay in their files until they are asked for; no file is held open.
  *
- * <p>As in Transformers, {@code model.safetensors} is taken if it is there, and else the files that
- * {@code model.safetensors.index.json} names. With an index, exactly the tensors it lists exist,
- * each in the file that it names: what else a file holds is ignored.
+ * <p>As in Transformers, {@code model.safetensors} is taken if it is there, and else all tensors of
+ * the files that {@code model.safetensors.index.json} names. Where the index says otherwise than
+ * the files, or is not read, a warning is logged.
  *
  * <p>Immutable, hence safe for use by several threads. The folder must not change while it is used.
  */
 public final class Checkpoint {
+  private static final Logger LOGGER = LoggerFactory.getLogger(Checkpoint.class);
+
   static final String CONFIG = "config.json";
-  private static final String TOKENIZER = "tokenizer.json";
   private static final int DIGEST_BYTES = 4096;
   private static final int READ_AHEAD_BYTES = 1 << 20;
 
@@ -62,7 +66,8 @@ public final class Checkpoint {
    * Opens a folder: reads its {@code config.json} and the headers of its safetensors files.
    *
    * @throws InvalidInputException if there is no such folder, if it has no {@code config.json} or
-   *     no safetensors files, or if any of them is damaged, incomplete or contradictory
+   *     no safetensors files, if it has an adapter beside them, or if any of them is damaged,
+   *     incomplete or contradictory
    * @throws UncheckedIOException if a file cannot be read
    */
   public static Checkpoint open(Path folder) {
@@ -78,6 +83,7 @@ public final class Checkpoint {
               + " is not a folder; give the folder of a Hugging Face checkpoint (config.json and"
               + " *.safetensors)");
     }
+    Adapters.requireNone(folder);
     Path configFile = folder.resolve(CONFIG);
     FileErrors.requireNoDanglingLink(configFile);
     if (!Files.isRegularFile(configFile)) {
@@ -86,6 +92,7 @@ public final class Checkpoint {
     }
     CheckpointConfig config = CheckpointConfig.read(configFile);
     WeightFiles weights = WeightFiles.find(folder);
+    weights.warnings().forEach(LOGGER::warn);
     return new Checkpoint(folder, config, weights.files(), weights.tensors());
   }
 
@@ -264,7 +271,7 @@ public final class Checkpoint {
 
   /** Whether there is a {@code tokenizer.json}. */
   public boolean hasTokenizer() {
-    return Files.isRegularFile(folder.resolve(TOKENIZER));
+    return Files.isRegularFile(folder.resolve(TokenizerFiles.NAME));
   }
 
   /**
@@ -274,12 +281,9 @@ public final class Checkpoint {
    */
   public Path tokenizer() {
     if (!hasTokenizer()) {
-      throw new InvalidInputException(
-          folder
-              + " has no tokenizer.json, which is needed to turn text into tokens. Download it, or"
-              + " give token ids (a .safetensors file with input_ids), which work without it.");
+      throw new InvalidInputException(TokenizerFiles.missing(folder));
     }
-    return folder.resolve(TOKENIZER);
+    return folder.resolve(TokenizerFiles.NAME);
   }
 
   @Override

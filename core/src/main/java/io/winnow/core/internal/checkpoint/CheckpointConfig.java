@@ -8,10 +8,11 @@ import io.winnow.core.internal.file.Json;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Collection;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.Set;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
@@ -41,6 +42,11 @@ public final class CheckpointConfig {
 
   CheckpointConfig movedTo(Path newFile) {
     return new CheckpointConfig(newFile, json);
+  }
+
+  /** The same file with another content. */
+  public CheckpointConfig with(JsonObject content) {
+    return new CheckpointConfig(file, content);
   }
 
   /** The whole content, as a copy that the caller may change. */
@@ -249,11 +255,12 @@ public final class CheckpointConfig {
    * The same with values for fields that are absent. A field that is null stays so, but where the
    * default is an object.
    *
-   * @param synonyms fields of which any one says what all of them say
+   * @param synonyms groups of fields of which any one says what all of them say
    */
-  public CheckpointConfig withDefaults(JsonObject defaults, Collection<String> synonyms) {
+  public CheckpointConfig withDefaults(JsonObject defaults, List<List<String>> synonyms) {
+    Set<String> said = new HashSet<>();
+    synonyms.stream().filter(group -> group.stream().anyMatch(json::has)).forEach(said::addAll);
     JsonObject completed = json.deepCopy();
-    boolean known = synonyms.stream().anyMatch(json::has);
     defaults
         .entrySet()
         .forEach(
@@ -262,7 +269,7 @@ public final class CheckpointConfig {
               boolean absent =
                   !json.has(name)
                       || (json.get(name).isJsonNull() && field.getValue().isJsonObject());
-              if (absent && !(known && synonyms.contains(name))) {
+              if (absent && !said.contains(name)) {
                 completed.add(name, field.getValue());
               }
             });

@@ -15,12 +15,16 @@ import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collection;
+import java.util.HashMap;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.stream.Stream;
 
 /**
@@ -28,8 +32,10 @@ import java.util.stream.Stream;
  *
  * @param files in the order of their names
  * @param tensors by name, file by file, by offset within a file
+ * @param warnings what an index says that its files do not
  */
-record WeightFiles(ImmutableList<Path> files, ImmutableMap<String, TensorInfo> tensors) {
+record WeightFiles(
+    ImmutableList<Path> files, ImmutableMap<String, TensorInfo> tensors, List<String> warnings) {
   static final String SINGLE = "model.safetensors";
   static final String INDEX = "model.safetensors.index.json";
 
@@ -39,9 +45,11 @@ record WeightFiles(ImmutableList<Path> files, ImmutableMap<String, TensorInfo> t
       ImmutableList.of(
           ".bin", ".bin.index.json", ".gguf", ".pt", ".pth", ".h5", ".msgpack", ".onnx");
 
-  /** Whether a file of this name holds weights or an index of them, in any known format. */
+  /** Whether a file of this name holds weights, an index of them or an adapter to them. */
   static boolean holdsWeights(String fileName) {
-    return endsWithAny(fileName, SAFETENSORS) || endsWithAny(fileName, OTHERS);
+    return Adapters.isConfig(fileName)
+        || endsWithAny(fileName, SAFETENSORS)
+        || endsWithAny(fileName, OTHERS);
   }
 
   private static boolean endsWithAny(String fileName, List<String> endings) {
@@ -52,9 +60,21 @@ record WeightFiles(ImmutableList<Path> files, ImmutableMap<String, TensorInfo> t
   static WeightFiles find(Path folder) {
     Path single = folder.resolve(SINGLE);
     if (Files.isRegularFile(single)) {
+      List<String> warnings =
+          Files.isRegularFile(folder.resolve(INDEX))
+              ? List.of(
+                  folder
+                      + " has both "
+                      + SINGLE
+                      + " and "
+                      + INDEX
+                      + ": the index is not read, as in Transformers. Remove the one that does not"
+                      + " belong to the model")
+              : List.of();
       SafetensorsFile file = SafetensorsFile.open(single);
       requireTensors(single, file.tensors());
-      return new WeightFiles(ImmutableList.of(single), ImmutableMap.copyOf(file.tensors()));
+      return new WeightFiles(
+          ImmutableList.of(single), ImmutableMap.copyOf(file.tensors()), warnings);
     }
     Path index = folder.resolve(INDEX);
     if (Files.isRegularFile(index)) {
@@ -82,32 +102,69 @@ record WeightFiles(ImmutableList<Path> files, ImmutableMap<String, TensorInfo> t
               + shortened(missing)
               + ". Download them.");
     }
-    ImmutableList.Builder<Path> files = ImmutableList.builder();
-    ImmutableMap.Builder<String, TensorInfo> tensors = ImmutableMap.builder();
-    namesByFile.forEach(
-        (fileName, names) -> {
-          Path path = folder.resolve(fileName);
-          Map<String, TensorInfo> available = SafetensorsFile.open(path).tensors();
-          for (String name : names) {
-            if (!available.containsKey(name)) {
-              throw new InvalidInputException(
-                  index
-                      + " says that the tensor '"
-                      + name
-                      + "' is in "
-                      + fileName
-                      + ", but it is not. Download both files again.");
+    Map<Path, Map<String, TensorInfo>> available = new LinkedHashMap<>();
+    namesByFile
+        .keySet()
+        .forEach(
+            name ->
+                available.put(
+                    folder.resolve(name), SafetensorsFile.open(folder.resolve(name)).tensors()));
+    return merge(index, namesByFile, available);
+  }
+
+  /** Takes every tensor of the files, of those that several hold the one that the index names. */
+  private static WeightFiles merge(
+      Path index,
+      Map<String, Set<String>> namesByFile,
+      Map<Path, Map<String, TensorInfo>> available) {
+    Map<String, Path> fileByName = new HashMap<>();
+    Set<String> unnamed = new TreeSet<>();
+    List<String> absent = new ArrayList<>();
+    Set<String> named = new HashSet<>();
+    namesByFile.values().forEach(named::addAll);
+    available.forEach(
+        (file, tensors) -> {
+          Set<String> here = namesByFile.getOrDefault(String.valueOf(file.getFileName()), Set.of());
+          for (String name : tensors.keySet()) {
+            if (here.contains(name)) {
+              fileByName.put(name, file);
+            } else if (!named.contains(name)) {
+              unnamed.add(name);
+              fileByName.put(name, file); // The last one, as in Transformers.
             }
           }
-          files.add(path);
-          available.forEach(
-              (name, info) -> {
-                if (names.contains(name)) {
-                  tensors.put(name, info);
-                }
-              });
         });
-    return new WeightFiles(files.build(), tensors.buildOrThrow());
+    named.stream().filter(name -> !fileByName.containsKey(name)).sorted().forEach(absent::add);
+    List<String> warnings = new ArrayList<>();
+    warn(warnings, index, "names tensors that its files do not hold: ", absent);
+    warn(
+        warnings,
+        index,
+        "does not name tensors of its files, which are read all the same: ",
+        unnamed);
+    ImmutableMap.Builder<String, TensorInfo> tensors = ImmutableMap.builder();
+    available.forEach(
+        (file, all) ->
+            all.forEach(
+                (name, info) -> {
+                  if (file.equals(fileByName.get(name))) {
+                    tensors.put(name, info);
+                  }
+                }));
+    return new WeightFiles(
+        ImmutableList.copyOf(available.keySet()), tensors.buildOrThrow(), warnings);
+  }
+
+  private static void warn(
+      List<String> warnings, Path index, String what, Collection<String> names) {
+    if (!names.isEmpty()) {
+      warnings.add(
+          index
+              + " "
+              + what
+              + shortened(names)
+              + ". If its author has it otherwise, download it again");
+    }
   }
 
   /** The names of the tensors by the name of their file, in the order of the file names. */
@@ -218,7 +275,7 @@ record WeightFiles(ImmutableList<Path> files, ImmutableMap<String, TensorInfo> t
         start + ", nor weights in any other format. Download the weights too.");
   }
 
-  private static String shortened(List<String> names) {
+  private static String shortened(Collection<String> names) {
     return String.join(", ", Iterables.limit(names, 8)) + (names.size() > 8 ? ", …" : "");
   }
 }

@@ -15,6 +15,7 @@ import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.form.MixerPart;
 import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
+import io.winnow.core.internal.kernel.array.TensorList;
 import io.winnow.core.internal.kernel.fused.FusedKernel;
 import io.winnow.core.internal.kernel.read.WeightReader;
 import io.winnow.core.internal.layout.CheckpointLayout;
@@ -70,7 +71,7 @@ public final class DecoderReader {
     kernel = new FusedKernel(manager, type, config.kernel());
     runtime =
         new DecoderRuntime(
-            config, type, manager, kernel, fused, small, whyNotTrainable, layout.layout() == null);
+            config, type, manager, kernel, fused, small, whyNotTrainable, layout.isSingleExperts());
   }
 
   /**
@@ -83,7 +84,7 @@ public final class DecoderReader {
       progress.reset("Loading", config.layers());
     }
     try (WeightReader reader = new WeightReader(kernel, manager, runtime.type())) {
-      Weight embedding = matrix(reader, layout.embedding());
+      Weight embedding = matrix(reader, layout.embeddings().embedding());
       List<DecoderLayer> layers = new ArrayList<>();
       for (int layer = 0; layer < config.layers(); layer++) {
         layers.add(layer(reader, reader, layer, selection.getOrDefault(layer, List.of())));
@@ -94,7 +95,7 @@ public final class DecoderReader {
       if (progress != null) {
         progress.end();
       }
-      TensorInfo headBias = layout.headBias();
+      TensorInfo headBias = layout.embeddings().headBias();
       return new MoeDecoder(
           layout.checkpoint(),
           layout.family(),
@@ -103,7 +104,7 @@ public final class DecoderReader {
               embedding,
               layers,
               norm(reader, layout.finalNorm()),
-              layout.embeddings().isTied() ? embedding : matrix(reader, layout.head()),
+              layout.embeddings().isTied() ? embedding : matrix(reader, layout.embeddings().head()),
               headBias == null ? null : reader.readWide(headBias)));
     }
   }
@@ -126,7 +127,20 @@ public final class DecoderReader {
   /** Reads the token embeddings alone; otherwise like {@link #readLayer}. */
   DeviceTensor readEmbedding(DataType stored, Consumer<String> listener) {
     try (WeightReader reader = new WeightReader(kernel, manager, stored, listener)) {
-      return reader.read(layout.embedding());
+      return reader.read(layout.embeddings().embedding());
+    }
+  }
+
+  /** Reads the final norm and the head alone; otherwise like {@link #readLayer}. */
+  DecoderHead readHead(DataType stored, Consumer<String> listener) {
+    try (WeightReader reader = new WeightReader(kernel, manager, runtime.type(), listener);
+        WeightReader headReader = new WeightReader(kernel, manager, stored, listener)) {
+      TensorInfo bias = layout.embeddings().headBias();
+      return new DecoderHead(
+          kernel,
+          norm(reader, layout.finalNorm()).tensor(),
+          headReader.read(layout.embeddings().head()),
+          bias == null ? null : TensorList.of(reader.readWide(bias)));
     }
   }
 
@@ -142,7 +156,7 @@ public final class DecoderReader {
             : new DenseFeedForward(
                 runtime,
                 norms(reader, layout.blockNorms(layer)),
-                expert(reader, layout.dense(layer)));
+                apart(reader, layout.dense(layer)));
     return new DecoderLayer(runtime, mixer(reader, layer), feedForward);
   }
 
@@ -251,25 +265,22 @@ public final class DecoderReader {
       return null;
     }
     TensorInfo gate = layout.sharedGate(layer);
-    return new SparseMoe.Shared(
-        expert(reader, stored), gate == null ? null : reader.readWide(gate));
+    return new SparseMoe.Shared(apart(reader, stored), gate == null ? null : reader.readWide(gate));
   }
 
-  /** Reads an expert of three matrices, or one that the layout cuts out of fused columns. */
+  /** Reads a routed expert. */
   private SparseMoe.Expert expert(WeightReader reader, StoredWeight[] stored) {
-    ExpertNames.Layout cut = layout.layout();
     if (stored.length == 3) {
-      return new SparseMoe.Expert(
-          removable(reader, stored[0]), removable(reader, stored[1]), removable(reader, stored[2]));
+      return apart(reader, stored);
     }
     if (stored.length == 6) {
-      return biased(reader, stored);
+      return interleaved(reader, stored);
     }
     // Gate and up stay one matrix in memory, as they are in the checkpoint.
     String name = stored[0].values().name();
     DeviceTensor rows = rows(reader, stored[0]);
     Weight down = weight(stored[1].values().name(), rows(reader, stored[1]));
-    if (cut == ExpertNames.Layout.ALTERNATING_COLUMNS) {
+    if (stored.length == 4) {
       TensorInfo gateUpBias = stored[2].values();
       return new SparseMoe.Expert(
           weight(name, rows),
@@ -282,6 +293,34 @@ public final class DecoderReader {
           weight(name, rows.rowView(manager, 0, size)),
           weight(name, rows.rowView(manager, size, 2 * size)),
           down);
+    }
+  }
+
+  /** Reads gate, up and down, which may have biases. */
+  private SparseMoe.Expert apart(WeightReader reader, StoredWeight[] stored) {
+    return stored.length == 6
+        ? biased(reader, stored)
+        : new SparseMoe.Expert(
+            removable(reader, stored[0]),
+            removable(reader, stored[1]),
+            removable(reader, stored[2]));
+  }
+
+  /** Reads gate, up, down and their biases as gate and up in turn, which the kernel clamps. */
+  private SparseMoe.Expert interleaved(WeightReader reader, StoredWeight[] stored) {
+    int size = config.intermediateSize();
+    int[] inTurn = IntStream.range(0, 2 * size).map(row -> row / 2 + row % 2 * size).toArray();
+    try (DeviceTensor matrices = reader.readJoined(List.of(stored[0], stored[1]));
+        DeviceTensor gate = reader.readWide(stored[3].values());
+        DeviceTensor up = reader.readWide(stored[4].values());
+        DeviceTensor down = reader.readWide(stored[5].values());
+        NDArray pairs = NDArrays.stack(new NDList(gate.array(), up.array()), 1);
+        NDArray both = pairs.flatten()) {
+      NDArray biases = both.concat(down.array(), 0);
+      return new SparseMoe.Expert(
+          weight(stored[0].values().name(), matrices.rows(manager, inTurn)),
+          weight(stored[3].values().name(), DeviceTensor.owning(biases).attach(manager)),
+          removable(reader, stored[2]));
     }
   }
 
@@ -306,9 +345,11 @@ public final class DecoderReader {
     return weight(stored.values().name(), reader.readRemovable(stored));
   }
 
-  /** Reads what is stored in columns, as a view of the file, or in the rows of blocks. */
+  /** Reads what is stored in rows, in the rows of blocks, or in columns as a view of the file. */
   private DeviceTensor rows(WeightReader reader, StoredWeight stored) {
-    if (stored instanceof StoredWeight.Mxfp4) {
+    ExpertNames.Layout fused = layout.layout();
+    boolean transposed = fused != null && fused.isTransposed();
+    if (!transposed || stored instanceof StoredWeight.Mxfp4) {
       return reader.readRemovable(stored);
     }
     try (DeviceTensor columns = reader.readRemovable(stored)) {

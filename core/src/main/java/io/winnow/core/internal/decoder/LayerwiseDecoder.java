@@ -6,6 +6,8 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import io.winnow.core.ForwardObserver;
+import io.winnow.core.LayerCut;
+import io.winnow.core.LayerSize;
 import io.winnow.core.LayerwiseModel;
 import io.winnow.core.MoeLayerView;
 import io.winnow.core.Provenance;
@@ -16,18 +18,18 @@ import io.winnow.core.internal.environment.Telemetry;
 import io.winnow.core.internal.kernel.Kernel;
 import io.winnow.core.internal.kernel.Residual;
 import io.winnow.core.internal.kernel.array.DeviceTensor;
+import io.winnow.core.internal.kernel.fit.FitKernel;
 import io.winnow.core.internal.layout.CheckpointLayout;
-import io.winnow.core.internal.layout.CheckpointSlicer;
+import io.winnow.core.internal.layout.SizedDraft;
 import io.winnow.core.internal.safetensors.TensorInfo;
 import java.nio.file.Path;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
-import java.util.Set;
+import java.util.OptionalDouble;
 import java.util.TreeMap;
 import java.util.function.Consumer;
-import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -56,6 +58,11 @@ public final class LayerwiseDecoder implements LayerwiseModel {
     return layout.config().sparseLayers().stream()
         .map(layer -> new MoeLayer(layer, layout.experts(layer), layout.routing(layer, null)))
         .toList();
+  }
+
+  @Override
+  public int layers() {
+    return layout.config().layers();
   }
 
   @Override
@@ -161,6 +168,13 @@ public final class LayerwiseDecoder implements LayerwiseModel {
     }
 
     @Override
+    public OptionalDouble outputFactor() {
+      return layer.feedForward() instanceof SparseMoe moe
+          ? moe.outputFactor()
+          : OptionalDouble.empty();
+    }
+
+    @Override
     public @Nullable NDArray forward(NDArray hidden, int sequences, ForwardObserver observer) {
       int tokens = (int) hidden.getShape().get(0) / sequences;
       try (NDManager scratch = opened.manager.newSubManager();
@@ -192,65 +206,109 @@ public final class LayerwiseDecoder implements LayerwiseModel {
   }
 
   @Override
-  public Output output(Path draftFolder, int retained, Path target) {
-    return new DraftedOutput(new CheckpointDraft(draftFolder), retained, target);
+  public Head openHead(Device device) {
+    Opened opened = new Opened(device);
+    try {
+      return new OpenHead(opened, opened.reader.readHead(stored, listener));
+    } catch (RuntimeException e) {
+      opened.manager.close();
+      throw e;
+    }
   }
 
-  /** The layers that are decided, and stand-ins for those that are not. */
-  private final class DraftedOutput implements Output {
-    private final CheckpointDraft draft;
-    private final Path target;
-    private final Map<Integer, List<Integer>> retained = new TreeMap<>();
-
-    DraftedOutput(CheckpointDraft draft, int count, Path target) {
-      this.draft = draft;
-      this.target = target;
-      for (int layer : layout.config().sparseLayers()) {
-        int groups = layout.routing(layer, null).groups();
-        int groupSize = layout.experts(layer) / groups;
-        retained.put(
-            layer,
-            IntStream.range(0, layout.experts(layer))
-                .filter(expert -> expert % groupSize < count / groups)
-                .boxed()
-                .toList());
+  private record OpenHead(Opened opened, DecoderHead head) implements Head {
+    @Override
+    public NDArray logits(NDArray hidden) {
+      int tokens = (int) hidden.getShape().get(0);
+      try (Residual residual = Residual.of(DeviceTensor.borrowing(hidden))) {
+        NDArray logits = head.logits(hidden.getManager(), residual, tokens, tokens);
+        NDArray rows = logits.reshape(tokens, -1);
+        logits.close();
+        return rows;
       }
     }
 
-    private CheckpointSlicer slicer() {
-      return new CheckpointSlicer(layout, retained);
+    @Override
+    public void close() {
+      opened.manager.close();
     }
+  }
 
+  @Override
+  public Output output(Path draftFolder, int retained, Path target) {
+    int width = layout.config().intermediateSize();
+    Map<Integer, LayerSize> sizes = new TreeMap<>();
+    layout
+        .config()
+        .sparseLayers()
+        .forEach(layer -> sizes.put(layer, new LayerSize(retained, width)));
+    return output(draftFolder, sizes, target);
+  }
+
+  @Override
+  public Output output(Path draftFolder, Map<Integer, LayerSize> sizes, Path target) {
+    return new DraftedOutput(
+        new CheckpointDraft(draftFolder), new SizedDraft(layout, sizes), target);
+  }
+
+  @Override
+  public long fileBytes(Map<Integer, LayerSize> sizes) {
+    return new SizedDraft(layout, sizes).fileBytes();
+  }
+
+  @Override
+  public long expertElements(Map<Integer, LayerSize> sizes) {
+    return SizedDraft.expertElements(layout, sizes);
+  }
+
+  @Override
+  public long bytesPerToken(Map<Integer, LayerSize> sizes) {
+    return new SizedDraft(layout, sizes).bytesPerToken();
+  }
+
+  @Override
+  public void checkNarrow(int width) {
+    SizedDraft.checkWidth(layout, width);
+  }
+
+  private record DraftedOutput(CheckpointDraft draft, SizedDraft sized, Path target)
+      implements Output {
     @Override
     public long check() {
-      return slicer().writer(target, null).optDraft(draft).check();
+      return sized.writer(draft, target, null).check();
     }
 
     @Override
     public void write(int layer, List<Integer> experts) {
-      Set<String> names = decide(layer, experts);
-      draft.write(slicer().tensors(), tensor -> names.contains(tensor.name()));
+      if (experts.isEmpty()) {
+        sized.write(draft, layer);
+      } else {
+        write(layer, LayerCut.ofExperts(experts));
+      }
+    }
+
+    @Override
+    public void write(int layer, LayerCut cut) {
+      Telemetry.off();
+      try (NDManager manager = NDManager.newBaseManager(Device.cpu(), "PyTorch")) {
+        FitKernel kernel = cut.down().isEmpty() ? null : new FitKernel(manager);
+        sized.write(
+            draft,
+            layer,
+            cut,
+            (place, byColumns, type) ->
+                Objects.requireNonNull(kernel).stored(cut.down().get(place), byColumns, type));
+      }
     }
 
     @Override
     public void recall(int layer, List<Integer> experts) {
-      Set<String> names = decide(layer, experts);
-      draft.recall(slicer().tensors(), tensor -> names.contains(tensor.name()));
-    }
-
-    /** Notes a decision, and returns the layer's tensors. */
-    private Set<String> decide(int layer, List<Integer> experts) {
-      if (!experts.isEmpty()) {
-        retained.put(layer, experts);
-      }
-      Set<String> names = new HashSet<>();
-      layout.layerTensors(layer).forEach(info -> names.add(info.name()));
-      return names;
+      sized.recall(draft, layer, experts);
     }
 
     @Override
     public void complete(Provenance provenance) {
-      slicer().writer(target, provenance).optDraft(draft).write();
+      sized.writer(draft, target, provenance).write();
     }
   }
 }

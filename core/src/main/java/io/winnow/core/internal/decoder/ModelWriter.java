@@ -98,7 +98,7 @@ public final class ModelWriter {
 
   /** A head that is the embedding, and stored beside it, is trained with it. */
   private Map<String, OutputTensor> withHead(Map<String, OutputTensor> trained) {
-    OutputTensor embedding = trained.get(layout.embedding().name());
+    OutputTensor embedding = trained.get(layout.embeddings().embedding().name());
     if (embedding == null || !layout.embeddings().isStoredTwice()) {
       return trained;
     }
@@ -197,7 +197,7 @@ public final class ModelWriter {
     for (SparseMoe layer : decoder.sparseLayers()) {
       int index = layer.layerIndex();
       byRouter.put(layout.router(index).name(), layer);
-      replaced.add(layout.family().names().routerMapping(index));
+      replaced.add(layout.names().routerMapping(index));
       for (int expert = 0; expert < layout.experts(index); expert++) {
         for (StoredWeight weight : layout.expert(index, expert)) {
           weight.tensors().forEach(info -> replaced.add(info.name()));
@@ -246,7 +246,7 @@ public final class ModelWriter {
       System.arraycopy(mapping[row], 0, elements, row * mapping[0].length, mapping[0].length);
     }
     return OutputTensor.ofFloats(
-        layout.family().names().routerMapping(layer.layerIndex()),
+        layout.names().routerMapping(layer.layerIndex()),
         List.of((long) mapping.length, (long) mapping[0].length),
         elements);
   }
@@ -311,7 +311,9 @@ public final class ModelWriter {
     String name = like.values().name();
     // What is computed is not quantised anew; its type tells the reader so.
     TensorType type =
-        like instanceof StoredWeight.Plain ? like.values().type() : layout.embedding().type();
+        like instanceof StoredWeight.Plain
+            ? like.values().type()
+            : layout.embeddings().embedding().type();
     ByteBuffer bytes = decoder.runtime().fusedKernel().bytes(scratch, name, tensor, type);
     return new OutputTensor(name, type, like.shape(), List.of(new Segment.BufferSegment(bytes)));
   }

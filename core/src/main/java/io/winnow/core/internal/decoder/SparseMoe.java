@@ -8,6 +8,7 @@ import io.winnow.core.ExpertMerge;
 import io.winnow.core.ForwardObserver;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.MergeableMoeLayer;
+import io.winnow.core.NarrowableMoeLayer;
 import io.winnow.core.Routing;
 import io.winnow.core.RoutingDecision;
 import io.winnow.core.internal.kernel.ExpertMix;
@@ -23,11 +24,13 @@ import io.winnow.core.routing.MappedRouting;
 import io.winnow.core.routing.SoftmaxRouting;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
+import java.util.OptionalDouble;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /** A sparse mixture of experts, behind its norm and added to the residual. */
-public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
+public final class SparseMoe extends FeedForward implements MergeableMoeLayer, NarrowableMoeLayer {
   private final int layer;
   private final BlockNorms norms;
   private final @Nullable Shared shared;
@@ -313,6 +316,32 @@ public final class SparseMoe extends FeedForward implements MergeableMoeLayer {
     return runtime()
         .inferenceKernel()
         .expertIntermediate(hidden.getManager(), hidden, weights, expert);
+  }
+
+  @Override
+  public int intermediateSize() {
+    return (int) weights.down().get(0).shape().get(1);
+  }
+
+  @Override
+  public NDArray downProjection(NDManager manager, int expert) {
+    return runtime().fusedKernel().columns(manager, weights.down().get(expert));
+  }
+
+  @Override
+  public Optional<NDArray> downBias(NDManager manager, int expert) {
+    return weights.downBias(manager, expert);
+  }
+
+  /**
+   * Returns the factor with which the layer's output is added to the residual; empty where a norm
+   * stands between.
+   */
+  OptionalDouble outputFactor() {
+    Junction junction = norms.junction();
+    return junction.behind() == null
+        ? OptionalDouble.of(junction.factor())
+        : OptionalDouble.empty();
   }
 
   /** Returns the numbers that the layer's experts have in the checkpoint. */

@@ -33,6 +33,14 @@ public enum FileKind {
       "winnow-streaming-state",
       "the state of a pruning run",
       "remove the folder that it is in to start again"),
+  /** Which experts and channels stay. */
+  NARROWING_PLAN("winnow-narrowing-plan", "a narrowing plan", "write one with NarrowingPlan.write"),
+  /** What was narrowed and repaired. */
+  NARROWING_REPORT(
+      "winnow-narrowing-report", "a report of narrowing", "write one with NarrowingReport.write"),
+  /** What was tried to make a model smaller. */
+  SHRINK_REPORT(
+      "winnow-shrink-report", "a report of shrinking", "write one with ShrinkReport.write"),
   /** Which search an evolutionary search's journal is of. */
   EVOLUTION_JOURNAL(
       "winnow-evolution-journal", "the description of a search", "choose another folder"),

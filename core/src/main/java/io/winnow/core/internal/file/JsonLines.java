@@ -4,34 +4,36 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
-import com.google.gson.Strictness;
 import com.google.gson.stream.JsonReader;
 import com.google.gson.stream.JsonToken;
 import io.winnow.core.InvalidInputException;
-import java.io.BufferedInputStream;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
-import java.io.InputStream;
 import java.io.StringReader;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.function.Consumer;
 
-/** Files with one JSON object a line, read strictly and line by line. Not part of the API. */
+/**
+ * Files with one JSON object a line, or with one JSON list of objects, read strictly and one by
+ * one. The files are as {@link TextInput} reads them.
+ */
 public final class JsonLines {
+  /** What a line, or an object of a list, may have: parsing takes some ten times as much memory. */
+  public static final int MAX_LINE_BYTES = 16 << 20;
+
   private JsonLines() {}
 
   /**
-   * A line that holds an object.
+   * A line that holds an object, or a row of a list.
    *
    * @param file where it is from
+   * @param unit "Line" or "Row"
    * @param number the line's number, from 1
    * @param json the object
    */
-  public record Line(Path file, int number, JsonObject json) {
+  public record Line(Path file, String unit, int number, JsonObject json) {
     /** Returns what begins a sentence about the line. */
     public String name() {
-      return "Line " + number + " of " + file;
+      return unit + " " + number + " of " + file;
     }
   }
 
@@ -40,36 +42,49 @@ public final class JsonLines {
    * passed over.
    *
    * @param example what a line looks like, for messages
-   * @throws InvalidInputException if a line is no UTF-8, no JSON or no object, or the file cannot
-   *     be read
+   * @throws InvalidInputException if a line is no UTF-8, no JSON, no object or longer than {@link
+   *     #MAX_LINE_BYTES}, or the file cannot be read
    */
   public static void read(Path file, String example, Consumer<Line> lines) {
-    try (InputStream in = new BufferedInputStream(Files.newInputStream(file), 1 << 16)) {
-      ByteArrayOutputStream line = new ByteArrayOutputStream();
-      int number = 1;
-      int next;
-      do {
-        next = in.read();
-        if (next == '\n' || next < 0) {
-          String text = TextFiles.decode(line.toByteArray(), file, " in line " + number);
-          if (!text.isBlank()) {
-            lines.accept(parse(text, example, file, number));
-          }
-          line.reset();
-          number++;
-        } else {
-          line.write(next);
-        }
-      } while (next >= 0);
+    try {
+      if (JsonText.isList(file)) {
+        JsonList.read(file, example, lines);
+      } else {
+        readLines(file, example, lines);
+      }
     } catch (IOException e) {
       throw TextFiles.cannotRead(file, e);
     }
   }
 
+  private static void readLines(Path file, String example, Consumer<Line> lines)
+      throws IOException {
+    try (LineReader reader = new LineReader(TextInput.open(file))) {
+      int number = 1;
+      for (byte[] line = reader.next(); line != null; line = reader.next()) {
+        if (reader.isTooLong()) {
+          throw tooLong("Line " + number + " of " + file);
+        }
+        String text = TextFiles.decode(line, file, " in line " + number);
+        if (!text.isBlank()) {
+          lines.accept(parse(text, example, file, number));
+        }
+        number++;
+      }
+    }
+  }
+
+  static InvalidInputException tooLong(String name) {
+    return new InvalidInputException(
+        name
+            + " is longer than the "
+            + MAX_LINE_BYTES
+            + " bytes that are read of one. Split its text into several, or leave it out.");
+  }
+
   private static Line parse(String text, String example, Path file, int number) {
     JsonElement element;
-    try (JsonReader reader = new JsonReader(new StringReader(text))) {
-      reader.setStrictness(Strictness.STRICT);
+    try (JsonReader reader = JsonText.strict(new StringReader(text))) {
       element = JsonParser.parseReader(reader);
       if (reader.peek() != JsonToken.END_DOCUMENT) {
         throw new JsonParseException("there is more after the object's end");
@@ -81,7 +96,7 @@ public final class JsonLines {
               + " of "
               + file
               + " is not valid JSON: "
-              + firstLine(e)
+              + Json.firstLine(e)
               + ". A .jsonl file has one JSON object a line.",
           e);
     }
@@ -97,7 +112,7 @@ public final class JsonLines {
               + example
               + ".");
     }
-    return new Line(file, number, object);
+    return new Line(file, "Line", number, object);
   }
 
   /** Returns what an element is, in words. */
@@ -112,10 +127,5 @@ public final class JsonLines {
       return "null";
     }
     return element.getAsJsonPrimitive().isString() ? "a string" : element.toString();
-  }
-
-  private static String firstLine(Exception e) {
-    // Gson adds a line that points to its own documentation.
-    return String.valueOf(e.getMessage()).lines().findFirst().orElse("");
   }
 }

@@ -1,6 +1,7 @@
 package io.winnow.core.internal.file;
 
 import io.winnow.core.InvalidInputException;
+import java.io.EOFException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.CharBuffer;
@@ -9,6 +10,7 @@ import java.nio.charset.CharsetDecoder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.util.zip.ZipException;
 
 /** Text that must be UTF-8, and what is said where it cannot be read. */
 public final class TextFiles {
@@ -39,7 +41,19 @@ public final class TextFiles {
 
   /** Returns what to throw where a file that was there cannot be read. */
   public static InvalidInputException cannotRead(Path file, IOException e) {
-    String reason = e instanceof NoSuchFileException ? "it is gone" : e.toString();
+    String reason = e.toString();
+    if (e instanceof NoSuchFileException) {
+      reason = "it is gone";
+    } else if (isTruncation(e)) {
+      reason = "its compressed data is cut off. Download it again";
+    } else if (e instanceof ZipException) {
+      reason = "its compressed data is damaged (" + e.getMessage() + "). Download it again";
+    }
     return new InvalidInputException(file + " cannot be read: " + reason, e);
+  }
+
+  /** Whether compressed data ended early; a JSON text that does says so in other words. */
+  static boolean isTruncation(IOException e) {
+    return e instanceof EOFException && (e.getMessage() == null || e.getMessage().contains("ZLIB"));
   }
 }

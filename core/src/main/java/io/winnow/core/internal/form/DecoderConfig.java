@@ -2,6 +2,7 @@ package io.winnow.core.internal.form;
 
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.function.IntFunction;
 import java.util.stream.IntStream;
 
@@ -88,6 +89,14 @@ public record DecoderConfig(
   /** Returns the layers that have experts, ascending. */
   public List<Integer> sparseLayers() {
     return IntStream.range(0, layers).filter(this::isSparse).boxed().toList();
+  }
+
+  /**
+   * Returns the first layer that has experts, if there is one. It is found without a list of all,
+   * which config.json may claim to be any number before they are looked for.
+   */
+  public OptionalInt firstSparseLayer() {
+    return IntStream.range(0, layers).filter(this::isSparse).findFirst();
   }
 
   /** Returns the sequence mixers that occur, each once, in the order of the layers. */

@@ -1,5 +1,6 @@
 package io.winnow.core.internal.form;
 
+import com.google.gson.JsonObject;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.internal.checkpoint.CheckpointConfig;
 import io.winnow.core.internal.form.GroupedAttention.Gate;
@@ -58,6 +59,7 @@ public final class DecoderConfigBuilder {
     this.json = json;
     this.topKField = topKField;
     this.countFields = countFields.clone();
+    requireExperts();
     String activation = json.string("hidden_act").orElse("silu");
     if (!activation.equals("silu")) {
       throw new InvalidInputException(
@@ -66,6 +68,21 @@ public final class DecoderConfigBuilder {
     layers = json.requirePositiveInt("num_hidden_layers");
     heads = json.requirePositiveInt("num_attention_heads");
     hiddenSize = json.requirePositiveInt("hidden_size");
+  }
+
+  /** Dense models of a family count none, and then say null of other things too. */
+  private void requireExperts() {
+    JsonObject fields = json.json();
+    for (String field : countFields) {
+      if (fields.has(field) && json.intOr(0, countFields) == 0) {
+        throw new InvalidInputException(
+            "The model has no experts: "
+                + field
+                + " is "
+                + fields.get(field)
+                + " in config.json; give a model with experts");
+      }
+    }
   }
 
   /** Sets m, the intermediate size of a routed expert. */
@@ -231,8 +248,8 @@ public final class DecoderConfigBuilder {
 
   /** Ends the configuration. */
   public DecoderConfig build() {
-    int experts = json.requirePositiveInt(countFields);
-    int topK = json.requirePositiveInt(topKField);
+    int experts = json.requirePositiveInt(CountFields.with(CountFields.EXPERTS, countFields));
+    int topK = json.requirePositiveInt(CountFields.with(CountFields.TOP_K, topKField));
     if (topK > experts) {
       throw new InvalidInputException(
           String.format(

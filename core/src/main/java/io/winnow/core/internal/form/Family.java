@@ -67,7 +67,18 @@ public record Family(
    */
   public CheckpointConfig decoder(CheckpointConfig whole) {
     return (section.isEmpty() ? whole : whole.section(section))
-        .withDefaults(JsonParser.parseString(defaults).getAsJsonObject(), expertCountFields);
+        .withDefaults(
+            JsonParser.parseString(defaults).getAsJsonObject(),
+            List.of(
+                List.of(
+                    CountFields.with(
+                        CountFields.EXPERTS, expertCountFields.toArray(String[]::new))),
+                List.of(CountFields.with(CountFields.TOP_K, topKField))));
+  }
+
+  /** Reads dimensions and form from the whole {@code config.json}. */
+  public DecoderConfig read(CheckpointConfig whole) {
+    return config.apply(decoder(whole));
   }
 
   /** Makes the routing of a layer. */

@@ -34,6 +34,7 @@ public final class TensorNames {
   /** Builds names; used once. */
   public static final class Builder {
     private String prefix = "";
+    private String stem = "model.";
     private String block;
     private String router;
     private ExpertNames experts;
@@ -56,6 +57,7 @@ public final class TensorNames {
     private Builder(Builder other) {
       this(other.block, other.router, other.experts);
       prefix = other.prefix;
+      stem = other.stem;
       routerBias = other.routerBias;
       correction = other.correction;
       shared = other.shared;
@@ -73,9 +75,21 @@ public final class TensorNames {
       return this;
     }
 
+    /** Sets what precedes the names of all tensors but the head's, behind the prefix. */
+    public Builder stem(String newStem) {
+      stem = newStem;
+      return this;
+    }
+
     /** Sets the feed-forward block, in a layer. */
     public Builder block(String name) {
       block = name;
+      return this;
+    }
+
+    /** Sets the gate, in the block. */
+    public Builder router(String name) {
+      router = name;
       return this;
     }
 
@@ -140,8 +154,25 @@ public final class TensorNames {
 
   /** How the routed experts of a layer lie in the checkpoint. */
   public sealed interface ExpertNames {
-    /** Each expert's matrices {@code [m, d]} and {@code [d, m]}, {@code {expert}} in the names. */
-    record Single(String gate, String up, String down) implements ExpertNames {}
+    /**
+     * Each expert's matrices {@code [m, d]} and {@code [d, m]}, {@code {expert}} in the names.
+     *
+     * @param biased whether each has a bias, {@code .bias} in place of {@code .weight}
+     */
+    record Single(String gate, String up, String down, boolean biased) implements ExpertNames {
+      /** Names experts without biases. */
+      public Single(String gate, String up, String down) {
+        this(gate, up, down, false);
+      }
+    }
+
+    /**
+     * Each expert's two matrices, {@code {expert}} in the names.
+     *
+     * @param layout how {@code gateUp} is cut, by rows
+     * @param biased whether each has a bias, {@code .bias} in place of {@code .weight}
+     */
+    record Pair(Layout layout, String gateUp, String down, boolean biased) implements ExpertNames {}
 
     /**
      * All experts in one tensor.
@@ -161,10 +192,30 @@ public final class TensorNames {
     enum Layout {
       /** {@code [2 m, d]}: rows of gate, then rows of up; down is {@code [d, m]}. */
       ROWS,
+      /** {@code [2 m, d]}: rows of gate and up in turn; down is {@code [d, m]}. */
+      ALTERNATING_ROWS,
       /** {@code [d, 2 m]}: columns of gate, then columns of up; down is {@code [m, d]}. */
       COLUMNS,
       /** {@code [d, 2 m]}: columns of gate and up in turn; down is {@code [m, d]}. */
-      ALTERNATING_COLUMNS
+      ALTERNATING_COLUMNS;
+
+      /** Returns whether gate and up are in turn. */
+      public boolean isAlternating() {
+        return this == ALTERNATING_ROWS || this == ALTERNATING_COLUMNS;
+      }
+
+      /** Returns whether matrices are stored transposed. */
+      public boolean isTransposed() {
+        return this == COLUMNS || this == ALTERNATING_COLUMNS;
+      }
+
+      /** Returns the layout that differs in whether matrices are stored transposed, or this one. */
+      public Layout transposed(boolean transposed) {
+        if (isAlternating()) {
+          return transposed ? ALTERNATING_COLUMNS : ALTERNATING_ROWS;
+        }
+        return transposed ? COLUMNS : ROWS;
+      }
     }
 
     /** The names that most families use. */
@@ -176,6 +227,11 @@ public final class TensorNames {
     }
   }
 
+  /** Returns what precedes the names of all tensors. */
+  public String prefix() {
+    return names.prefix;
+  }
+
   /** Returns how the routed experts lie. */
   public ExpertNames experts() {
     return names.experts;
@@ -183,12 +239,12 @@ public final class TensorNames {
 
   /** Returns the name of the token embeddings. */
   public String embedding() {
-    return names.prefix + "model.embed_tokens.weight";
+    return names.prefix + names.stem + "embed_tokens.weight";
   }
 
   /** Returns the name of the norm before the head. */
   public String finalNorm() {
-    return names.prefix + "model.norm.weight";
+    return names.prefix + names.stem + "norm.weight";
   }
 
   /** Returns the name of the head. */
@@ -196,8 +252,9 @@ public final class TensorNames {
     return names.prefix + "lm_head.weight";
   }
 
-  private String layer(int layer) {
-    return names.prefix + "model.layers." + layer + ".";
+  /** Returns what precedes the names of a layer's tensors. */
+  public String layer(int layer) {
+    return names.prefix + names.stem + "layers." + layer + ".";
   }
 
   /** Returns the name of the norm before a layer's sequence mixer; null if there is none. */
@@ -241,6 +298,21 @@ public final class TensorNames {
   /** Returns the full name of an expert's tensor. */
   public String expert(int layer, String name, int expert) {
     return block(layer, name.replace("{expert}", Integer.toString(expert)));
+  }
+
+  /** Returns the name of the feed-forward block, in a layer. */
+  public String block() {
+    return names.block;
+  }
+
+  /** Returns the name of the gate, in the block. */
+  public String router() {
+    return names.router;
+  }
+
+  /** Returns the name of what is added to scores for the selection, in the block; null for none. */
+  public @Nullable String correction() {
+    return names.correction;
   }
 
   /** Returns the name of a layer's gate. */

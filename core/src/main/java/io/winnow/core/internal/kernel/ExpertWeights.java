@@ -1,6 +1,9 @@
 package io.winnow.core.internal.kernel;
 
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
 import io.winnow.core.internal.kernel.array.TensorList;
+import java.util.Optional;
 import java.util.stream.IntStream;
 
 /**
@@ -22,6 +25,21 @@ public record ExpertWeights(TensorList gate, TensorList up, TensorList down)
   /** Returns whether the experts are three matrices each, without biases. */
   public boolean isPlain() {
     return IntStream.range(0, up.size()).allMatch(i -> up.get(i).shape().dimension() == 2);
+  }
+
+  /**
+   * Returns what is added behind an expert's last matrix, if there is something; it belongs to
+   * {@code manager}.
+   */
+  public Optional<NDArray> downBias(NDManager manager, int expert) {
+    if (up.get(expert).shape().dimension() == 2) {
+      return Optional.empty();
+    }
+    try (NDArray all = up.get(expert).array().flatten()) {
+      NDArray bias = all.get(gate.get(expert).shape().get(0) + ":");
+      bias.attach(manager);
+      return Optional.of(bias);
+    }
   }
 
   @Override

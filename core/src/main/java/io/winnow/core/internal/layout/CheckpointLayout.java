@@ -9,6 +9,7 @@ import io.winnow.core.internal.family.Families;
 import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.form.Family;
 import io.winnow.core.internal.form.MixerPart;
+import io.winnow.core.internal.form.TensorNames;
 import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import io.winnow.core.internal.safetensors.TensorInfo;
 import io.winnow.core.internal.safetensors.TensorType;
@@ -31,6 +32,7 @@ public final class CheckpointLayout {
   private final Family family;
   private final CheckpointConfig json;
   private final DecoderConfig config;
+  private final TensorNames names;
   private final StoredTensors tensors;
   private final ExpertCounts counts;
   private final ExpertStorage storage;
@@ -40,9 +42,10 @@ public final class CheckpointLayout {
     this.checkpoint = checkpoint;
     this.family = family;
     json = family.decoder(checkpoint.config());
-    Quantization quantization = Quantization.read(checkpoint, json, ExpertStorage.cutOf(family));
-    tensors = new StoredTensors(family, checkpoint, quantization);
     config = family.config().apply(json);
+    names = NameFinder.find(checkpoint, config, family.names());
+    Quantization quantization = Quantization.read(checkpoint, json, names.experts());
+    tensors = new StoredTensors(names, checkpoint, quantization);
     counts = ExpertCounts.read(checkpoint, config);
     storage = ExpertStorage.of(tensors, config, counts);
     embeddings = new Embeddings(tensors, config);
@@ -56,10 +59,10 @@ public final class CheckpointLayout {
    */
   public static CheckpointLayout of(Checkpoint checkpoint) {
     CheckpointLayout layout = new CheckpointLayout(checkpoint, Families.of(checkpoint));
-    layout.embedding();
+    layout.embeddings.embedding();
     layout.finalNorm();
-    layout.head();
-    layout.headBias();
+    layout.embeddings.head();
+    layout.embeddings.headBias();
     for (int layer = 0; layer < layout.config.layers(); layer++) {
       layout.mixer(layer);
       layout.mixerNorms(layer);
@@ -88,6 +91,11 @@ public final class CheckpointLayout {
 
   public Family family() {
     return family;
+  }
+
+  /** Returns the names of the tensors, which may be others than the family's. */
+  public TensorNames names() {
+    return names;
   }
 
   public DecoderConfig config() {
@@ -147,48 +155,28 @@ public final class CheckpointLayout {
     return embeddings;
   }
 
-  /** Returns the weight of the embedding. */
-  public TensorInfo embedding() {
-    return embeddings.embedding();
-  }
-
   public Norm finalNorm() {
-    return norm(family.names().finalNorm());
+    return norm(names.finalNorm());
   }
 
   private Norm norm(String name) {
     return new Norm(
         plain(name, config.hiddenSize()),
-        config.kernel().layerNorm() ? plain(biasOf(name), config.hiddenSize()) : null);
-  }
-
-  private static String biasOf(String weight) {
-    return weight.substring(0, weight.lastIndexOf('.')) + ".bias";
-  }
-
-  /** Returns the weight of the head, which may be that of the embedding. */
-  public TensorInfo head() {
-    return embeddings.head();
-  }
-
-  public @Nullable TensorInfo headBias() {
-    return config.biasedHead()
-        ? plain(biasOf(family.names().head()), config.vocabularySize())
-        : null;
+        config.kernel().layerNorm()
+            ? plain(StoredTensors.biasOf(name), config.hiddenSize())
+            : null);
   }
 
   /** Returns the norms of a layer's sequence mixer. */
   public BlockNorms mixerNorms(int layer) {
     return new BlockNorms(
-        optionalNorm(family.names().normBeforeMixer(layer)),
-        optionalNorm(family.names().normBehindMixer(layer)));
+        optionalNorm(names.normBeforeMixer(layer)), optionalNorm(names.normBehindMixer(layer)));
   }
 
   /** Returns the norms of a layer's feed-forward block. */
   public BlockNorms blockNorms(int layer) {
     return new BlockNorms(
-        optionalNorm(family.names().normBeforeBlock(layer)),
-        optionalNorm(family.names().normBehindBlock(layer)));
+        optionalNorm(names.normBeforeBlock(layer)), optionalNorm(names.normBehindBlock(layer)));
   }
 
   private @Nullable Norm optionalNorm(@Nullable String name) {
@@ -203,7 +191,7 @@ public final class CheckpointLayout {
         .shapes(config.hiddenSize())
         .forEach(
             (part, shape) -> {
-              String name = family.names().mixer(layer, part);
+              String name = names.mixer(layer, part);
               stored.put(
                   part,
                   part.isMatrix()
@@ -214,17 +202,17 @@ public final class CheckpointLayout {
   }
 
   public TensorInfo router(int layer) {
-    return plain(family.names().router(layer), routerExperts(layer), config.hiddenSize());
+    return plain(names.router(layer), routerExperts(layer), config.hiddenSize());
   }
 
   public @Nullable TensorInfo routerBias(int layer) {
-    String name = family.names().routerBias(layer);
+    String name = names.routerBias(layer);
     return name == null ? null : plain(name, routerExperts(layer));
   }
 
   /** Returns the bias of the selection, {@code [experts]} or {@code [1, experts]}. */
   public @Nullable TensorInfo correction(int layer) {
-    String name = family.names().correction(layer);
+    String name = names.correction(layer);
     if (name == null) {
       return null;
     }
@@ -246,18 +234,18 @@ public final class CheckpointLayout {
   /** Returns the router mapping {@code [r, n]} of a merged checkpoint; null for others. */
   public @Nullable TensorInfo routerMapping(int layer) {
     return isMerged()
-        ? plain(family.names().routerMapping(layer), experts(layer), routerExperts(layer))
+        ? plain(names.routerMapping(layer), experts(layer), routerExperts(layer))
         : null;
   }
 
   /** Returns gate, up and down of a layer without experts, and their biases if there are some. */
   public StoredWeight[] dense(int layer) {
-    return feedForward(family.names().block(layer, ""), config.denseSize());
+    return feedForward(names.block(layer, ""), config.denseSize());
   }
 
   /** Returns the same of the shared experts; null if there are none. */
   public StoredWeight @Nullable [] shared(int layer) {
-    String name = family.names().shared(layer);
+    String name = names.shared(layer);
     return name == null || config.sharedSize() == 0 ? null : feedForward(name, config.sharedSize());
   }
 
@@ -283,21 +271,31 @@ public final class CheckpointLayout {
 
   /** Returns what the shared expert's weight is computed by, {@code [1, d]}; null for 1. */
   public @Nullable TensorInfo sharedGate(int layer) {
-    String name = family.names().sharedGate(layer);
+    String name = names.sharedGate(layer);
     return name == null ? null : plain(name, 1, config.hiddenSize());
   }
 
   /**
-   * Returns an expert's weights. Single ones, and fused rows: gate, up and down. Fused columns, and
-   * MXFP4: gate and up, down, and their biases if there are some.
+   * Returns an expert's weights: gate, up and down by rows, and their biases if there are some; or,
+   * where gate and up alternate or lie in columns, both in one, down, and their biases.
    */
   public StoredWeight[] expert(int layer, int expert) {
-    return storage.expert(layer, expert);
+    return storage.expert(layer, expert).toArray(StoredWeight[]::new);
+  }
+
+  /** Returns the weights of one expert that lie in tensors of its own; none where all are fused. */
+  public List<StoredWeight> ownOf(int layer, int expert) {
+    return storage.own(layer, expert);
+  }
+
+  /** Returns whether each expert has gate, up and down in tensors of its own, without biases. */
+  public boolean isSingleExperts() {
+    return names.experts() instanceof ExpertNames.Single single && !single.biased();
   }
 
   /** Returns how fused experts are cut; null where each has tensors of its own. */
   public ExpertNames.@Nullable Layout layout() {
-    return storage.cut();
+    return names.experts() instanceof ExpertNames.Fused fused ? fused.layout() : null;
   }
 
   /** Returns the weights of all experts of a layer: fused ones, or those of each. */
@@ -363,7 +361,9 @@ public final class CheckpointLayout {
               + " no layer has experts, so that there is nothing to prune or skip");
     }
     StoredWeight expert = expert(sparse.get(0), 0)[0];
-    return expert instanceof StoredWeight.Plain ? expert.values().type() : embedding().type();
+    return expert instanceof StoredWeight.Plain
+        ? expert.values().type()
+        : embeddings.embedding().type();
   }
 
   /**
@@ -378,8 +378,8 @@ public final class CheckpointLayout {
     }
     boolean plain =
         routing(config.sparseLayers().get(0), null) instanceof SoftmaxRouting
-            && layout() == null
-            && !family.names().hasRouterBias()
+            && isSingleExperts()
+            && !names.hasRouterBias()
             && config.sharedSize() == 0
             && config.sparseLayers().size() == config.layers()
             && !config.kernel().layerNorm()
@@ -388,6 +388,7 @@ public final class CheckpointLayout {
         ? null
         : "Models of type "
             + family.modelType()
+            + (isSingleExperts() ? "" : " whose experts are fused")
             + " are not trained here: that needs softmax routing, experts with tensors of their own,"
             + " and neither shared experts nor dense layers";
   }

@@ -6,6 +6,7 @@ import com.google.gson.Gson;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
+import com.google.gson.JsonPrimitive;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.Provenance;
 import io.winnow.core.Routing;
@@ -13,6 +14,7 @@ import io.winnow.core.internal.checkpoint.CheckpointWriter;
 import io.winnow.core.internal.checkpoint.StoredWeight;
 import io.winnow.core.internal.environment.WinnowVersion;
 import io.winnow.core.internal.family.Families;
+import io.winnow.core.internal.form.CountFields;
 import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.form.Family;
 import io.winnow.core.internal.routing.RetainedExperts;
@@ -44,6 +46,7 @@ public final class CheckpointSlicer {
   private final CheckpointLayout layout;
   private final Map<Integer, List<Integer>> retained;
   private final int topK;
+  private final int width;
 
   /**
    * Creates a slicer.
@@ -56,12 +59,28 @@ public final class CheckpointSlicer {
   }
 
   /**
+   * Creates a slicer for experts that are narrower in the new checkpoint, whose tensors it is
+   * given.
+   *
+   * @param width the channels of every expert
+   */
+  CheckpointSlicer(CheckpointLayout layout, int width, Map<Integer, List<Integer>> retained) {
+    this(layout, retained, layout.config().topK(), width);
+  }
+
+  /**
    * Creates a slicer that changes the top-k too.
    *
    * @param topK experts per token in the new checkpoint
    */
   public CheckpointSlicer(CheckpointLayout layout, Map<Integer, List<Integer>> retained, int topK) {
+    this(layout, retained, topK, layout.config().intermediateSize());
+  }
+
+  private CheckpointSlicer(
+      CheckpointLayout layout, Map<Integer, List<Integer>> retained, int topK, int width) {
     this.layout = layout;
+    this.width = width;
     this.retained = retained;
     this.topK = topK;
     check(layout, retained, topK);
@@ -144,7 +163,8 @@ public final class CheckpointSlicer {
     return writer(target, provenance, Map.of());
   }
 
-  private CheckpointWriter.Builder writer(
+  /** Returns what writes such tensors to {@code target}. */
+  CheckpointWriter.Builder writer(
       Path target, @Nullable Provenance provenance, Map<String, OutputTensor> trained) {
     if (isUneven() && layout.isMerged()) {
       throw new InvalidInputException(
@@ -163,7 +183,12 @@ public final class CheckpointSlicer {
     return tensors(Map.of());
   }
 
-  private List<OutputTensor> tensors(Map<String, OutputTensor> trained) {
+  /**
+   * Returns the tensors in their order.
+   *
+   * @param trained tensors in place of the source's, under the source's names
+   */
+  List<OutputTensor> tensors(Map<String, OutputTensor> trained) {
     Set<String> dropped = new HashSet<>();
     Map<String, String> renamed = new HashMap<>();
     Map<String, OutputTensor> cut = new HashMap<>();
@@ -172,17 +197,15 @@ public final class CheckpointSlicer {
           for (TensorInfo info : layout.expertRows(layer)) {
             cut.put(info.name(), rows(info, layout.experts(layer), Ints.toArray(experts)));
           }
-          if (layout.layout() != null) {
-            return;
-          }
           for (int expert = 0; expert < layout.experts(layer); expert++) {
             int place = experts.indexOf(expert);
-            StoredWeight[] old = layout.expert(layer, expert);
-            for (int i = 0; i < old.length; i++) {
+            List<StoredWeight> old = layout.ownOf(layer, expert);
+            for (int i = 0; i < old.size(); i++) {
               if (place < 0) {
-                old[i].tensors().forEach(info -> dropped.add(info.name()));
+                old.get(i).tensors().forEach(info -> dropped.add(info.name()));
               } else {
-                renamed.putAll(renamed(old[i], layout.expert(layer, place)[i].values().name()));
+                String name = layout.ownOf(layer, place).get(i).values().name();
+                renamed.putAll(renamed(old.get(i), name));
               }
             }
           }
@@ -236,20 +259,23 @@ public final class CheckpointSlicer {
   }
 
   /**
-   * Sets the experts per layer and per token, where a checkpoint's {@code config.json} has them.
+   * Sets the experts per layer and per token in a checkpoint's {@code config.json}, under every
+   * name that it has for them.
    */
   public static void setCounts(Family family, JsonObject config, int experts, int topK) {
     JsonObject decoder =
         family.section().isEmpty() ? config : config.getAsJsonObject(family.section());
-    List<String> present =
-        family.expertCountFields().stream()
-            .filter(field -> decoder.has(field) && !decoder.get(field).isJsonNull())
-            .toList();
-    // A file that left the number to the family's default must say it now.
-    for (String field : present.isEmpty() ? family.expertCountFields().subList(0, 1) : present) {
-      decoder.addProperty(field, experts);
-    }
-    decoder.addProperty(family.topKField(), topK);
+    setCount(decoder, CountFields.EXPERTS, family.expertCountFields().get(0), experts);
+    setCount(decoder, CountFields.TOP_K, family.topKField(), topK);
+  }
+
+  private static void setCount(JsonObject decoder, List<String> names, String own, int count) {
+    List<String> present = names.stream().filter(name -> isNumber(decoder.get(name))).toList();
+    (present.isEmpty() ? List.of(own) : present).forEach(name -> decoder.addProperty(name, count));
+  }
+
+  private static boolean isNumber(@Nullable JsonElement value) {
+    return value instanceof JsonPrimitive primitive && primitive.isNumber();
   }
 
   /**
@@ -272,7 +298,11 @@ public final class CheckpointSlicer {
   private JsonObject config(@Nullable Provenance provenance, boolean trained) {
     JsonObject config = layout.checkpoint().config().json();
     setCounts(layout.family(), config, Collections.max(counts()), topK);
+    new ExpertWidth(layout, width).write(config);
     JsonObject winnow = note(layout, provenance, trained);
+    if (width != layout.config().intermediateSize()) {
+      winnow.addProperty("width", layout.config().intermediateSize());
+    }
     if (layout.isMerged()) {
       int first = layout.config().sparseLayers().get(0);
       winnow.addProperty("router_experts", layout.routerExperts(first));

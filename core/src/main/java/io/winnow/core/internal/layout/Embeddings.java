@@ -5,6 +5,7 @@ import io.winnow.core.internal.checkpoint.Checkpoint;
 import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.safetensors.TensorInfo;
 import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -30,11 +31,11 @@ public final class Embeddings {
   }
 
   private String embeddingName() {
-    return tensors.family().names().embedding();
+    return tensors.names().embedding();
   }
 
   private String headName() {
-    return tensors.family().names().head();
+    return tensors.names().head();
   }
 
   private boolean isStored(String name) {
@@ -50,6 +51,13 @@ public final class Embeddings {
   /** Returns the weight of the head. */
   public TensorInfo head() {
     return isTied() ? embedding() : tensor(headName());
+  }
+
+  /** Returns the bias of the head, {@code [vocabulary]}, or null if it has none. */
+  public @Nullable TensorInfo headBias() {
+    return config.biasedHead()
+        ? tensors.plain(StoredTensors.biasOf(headName()), config.vocabularySize())
+        : null;
   }
 
   /** Returns whether both are one weight, which may be stored twice. */

@@ -12,7 +12,7 @@ record FusedExperts(
     ExpertNames.Fused names, StoredTensors tensors, DecoderConfig config, ExpertCounts counts)
     implements ExpertStorage {
   @Override
-  public StoredWeight[] expert(int layer, int expert) {
+  public List<StoredWeight> expert(int layer, int expert) {
     List<StoredWeight> slices = new ArrayList<>();
     for (StoredWeight all : fused(layer)) {
       slices.add(
@@ -22,28 +22,17 @@ record FusedExperts(
                   ofExpert(layer, blocks.scales(), expert))
               : new StoredWeight.Plain(ofExpert(layer, all.values(), expert)));
     }
-    if (cut() == ExpertNames.Layout.ROWS) {
-      TensorInfo both = slices.remove(0).values();
-      List<Long> half = List.of((long) config.intermediateSize(), (long) config.hiddenSize());
-      slices.add(0, new StoredWeight.Plain(part(both, 0, 2, half)));
-      slices.add(1, new StoredWeight.Plain(part(both, 1, 2, half)));
-    }
-    return slices.toArray(StoredWeight[]::new);
+    return names.layout() == ExpertNames.Layout.ROWS ? ExpertStorage.halved(slices) : slices;
   }
 
   private TensorInfo ofExpert(int layer, TensorInfo all, int expert) {
-    return part(all, expert, counts.of(layer), all.shape().subList(1, all.shape().size()));
+    return ExpertStorage.part(
+        all, expert, counts.of(layer), all.shape().subList(1, all.shape().size()));
   }
 
-  private static TensorInfo part(TensorInfo all, int index, int parts, List<Long> shape) {
-    long length = all.length() / parts;
-    return new TensorInfo(
-        all.name() + "[" + index + "]",
-        all.type(),
-        shape,
-        all.file(),
-        all.offset() + index * length,
-        length);
+  @Override
+  public List<StoredWeight> own(int layer, int expert) {
+    return List.of();
   }
 
   @Override
@@ -57,40 +46,33 @@ record FusedExperts(
     if (names.gateUpBias() != null && names.downBias() != null) {
       stored.add(
           new StoredWeight.Plain(
-              tensors.plain(
-                  tensors.family().names().block(layer, names.gateUpBias()), experts, 2 * size)));
+              tensors.plain(tensors.names().block(layer, names.gateUpBias()), experts, 2 * size)));
       stored.add(
           new StoredWeight.Plain(
-              tensors.plain(
-                  tensors.family().names().block(layer, names.downBias()), experts, hidden)));
+              tensors.plain(tensors.names().block(layer, names.downBias()), experts, hidden)));
     }
     return stored;
   }
 
   /** Returns all experts' matrices {@code [rows, columns]}, which may be stored transposed. */
   private StoredWeight matrices(int layer, String ofBlock, long rows, long columns) {
-    String name = tensors.family().names().block(layer, ofBlock);
+    String name = tensors.names().block(layer, ofBlock);
     long experts = counts.of(layer);
     // The blocks are those of gpt-oss; what alternates are rows in them.
-    if (cut() == ExpertNames.Layout.ALTERNATING_COLUMNS
+    if (names.layout() == ExpertNames.Layout.ALTERNATING_COLUMNS
         && tensors.quantization().isBlocks(tensors.checkpoint(), name)) {
       List<TensorInfo> blocks =
           Quantization.blocks(tensors.checkpoint(), name, experts, rows, columns);
       return new StoredWeight.Mxfp4(blocks.get(0), blocks.get(1));
     }
     return new StoredWeight.Plain(
-        cut() == ExpertNames.Layout.ROWS
-            ? tensors.plain(name, experts, rows, columns)
-            : tensors.plain(name, experts, columns, rows));
+        names.layout().isTransposed()
+            ? tensors.plain(name, experts, columns, rows)
+            : tensors.plain(name, experts, rows, columns));
   }
 
   @Override
   public List<StoredWeight> all(int layer) {
     return fused(layer);
-  }
-
-  @Override
-  public ExpertNames.Layout cut() {
-    return names.layout();
   }
 }

@@ -10,7 +10,6 @@ import io.winnow.core.internal.safetensors.TensorType;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
-import org.jspecify.annotations.Nullable;
 
 /**
  * How a checkpoint's matrices are quantised, by {@code quantization_config} in its config.json.
@@ -32,31 +31,31 @@ public record Quantization(String method, int blockRows, int blockColumns) {
    * Reads what config.json says.
    *
    * @param json the decoder's part of it
-   * @param fused how the family's fused experts are cut; null where each has its own tensors
-   * @throws InvalidInputException if the method is another one, or not one for this family
+   * @param experts how experts lie in the checkpoint
+   * @throws InvalidInputException if the method is another one, or not one for experts that lie so
    */
-  static Quantization read(
-      Checkpoint checkpoint, CheckpointConfig json, ExpertNames.@Nullable Layout fused) {
+  static Quantization read(Checkpoint checkpoint, CheckpointConfig json, ExpertNames experts) {
     for (CheckpointConfig config : List.of(checkpoint.config(), json)) {
-      for (String field : List.of("quantization_config", "compression_config")) {
+      for (String field : List.of("quantization_config", "compression_config", "quantization")) {
         if (config.json().has(field) && !config.json().get(field).isJsonNull()) {
-          return read(checkpoint, config.section(field), field, fused);
+          return read(checkpoint, config.section(field), field, experts);
         }
       }
     }
+    QuantizationSidecar.requireNone(checkpoint);
     return new Quantization(NONE, 1, 1);
   }
 
   private static Quantization read(
-      Checkpoint checkpoint,
-      CheckpointConfig json,
-      String field,
-      ExpertNames.@Nullable Layout fused) {
+      Checkpoint checkpoint, CheckpointConfig json, String field, ExpertNames experts) {
     String method = json.string("quant_method", "type").orElse("(none is named)");
-    if (method.equals(MXFP4) && fused == ExpertNames.Layout.ALTERNATING_COLUMNS) {
+    if (method.equals(MXFP4)
+        && experts instanceof ExpertNames.Fused fused
+        && fused.layout() == ExpertNames.Layout.ALTERNATING_COLUMNS) {
       return new Quantization(MXFP4, 1, 1);
     }
-    if (!method.equals(FP8) || fused != null) {
+    boolean apart = experts instanceof ExpertNames.Single single && !single.biased();
+    if (!method.equals(FP8) || !apart) {
       throw refused(checkpoint, method, field, "");
     }
     Optional<String> scheme = json.string("activation_scheme");
@@ -75,8 +74,8 @@ public record Quantization(String method, int blockRows, int blockColumns) {
     return new InvalidInputException(
         String.format(
             "The weights in %s are quantised by quant_method '%s'%s (%s in config.json). Read are F32,"
-                + " F16 and BF16, 'mxfp4' of gpt-oss, and, of families whose experts have tensors of"
-                + " their own, 'fp8' with weight_block_size [rows, columns] and activation_scheme"
+                + " F16 and BF16, 'mxfp4' of gpt-oss, and, where each expert has gate, up and down in"
+                + " tensors of its own, 'fp8' with weight_block_size [rows, columns] and activation_scheme"
                 + " dynamic; convert the checkpoint to one of these",
             checkpoint.folder(), method, detail, field));
   }
@@ -146,7 +145,7 @@ public record Quantization(String method, int blockRows, int blockColumns) {
     return true;
   }
 
-  private static String blocksOf(String name) {
+  static String blocksOf(String name) {
     return name + "_blocks";
   }
 

@@ -4,22 +4,32 @@ import io.winnow.core.internal.checkpoint.StoredWeight;
 import io.winnow.core.internal.form.DecoderConfig;
 import io.winnow.core.internal.form.TensorNames.ExpertNames;
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 
 /** Experts of which each has tensors of its own. */
 record SingleExperts(
     ExpertNames.Single names, StoredTensors tensors, DecoderConfig config, ExpertCounts counts)
     implements ExpertStorage {
   @Override
-  public StoredWeight[] expert(int layer, int expert) {
-    return tensors.feedForward(
-        tensors.family().names().expert(layer, names.gate(), expert),
-        tensors.family().names().expert(layer, names.up(), expert),
-        tensors.family().names().expert(layer, names.down(), expert),
-        config.intermediateSize(),
-        config.hiddenSize());
+  public List<StoredWeight> expert(int layer, int expert) {
+    String gate = tensors.names().expert(layer, names.gate(), expert);
+    String up = tensors.names().expert(layer, names.up(), expert);
+    String down = tensors.names().expert(layer, names.down(), expert);
+    long size = config.intermediateSize();
+    long hidden = config.hiddenSize();
+    List<StoredWeight> stored =
+        new ArrayList<>(List.of(tensors.feedForward(gate, up, down, size, hidden)));
+    if (names.biased()) {
+      stored.add(tensors.bias(gate, size));
+      stored.add(tensors.bias(up, size));
+      stored.add(tensors.bias(down, hidden));
+    }
+    return stored;
+  }
+
+  @Override
+  public List<StoredWeight> own(int layer, int expert) {
+    return expert(layer, expert);
   }
 
   @Override
@@ -31,13 +41,8 @@ record SingleExperts(
   public List<StoredWeight> all(int layer) {
     List<StoredWeight> stored = new ArrayList<>();
     for (int expert = 0; expert < counts.of(layer); expert++) {
-      Collections.addAll(stored, expert(layer, expert));
+      stored.addAll(expert(layer, expert));
     }
     return stored;
-  }
-
-  @Override
-  public ExpertNames.@Nullable Layout cut() {
-    return null;
   }
 }

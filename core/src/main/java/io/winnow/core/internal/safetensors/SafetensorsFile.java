@@ -12,6 +12,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.function.Function;
@@ -52,6 +53,30 @@ public final class SafetensorsFile {
       return new SafetensorsFile(file, SafetensorsHeader.read(file, channel));
     } catch (IOException e) {
       throw FileErrors.translate("read", file, e);
+    }
+  }
+
+  /**
+   * Whether a file is named as one, or begins like one: with a header's length and its bracket. No
+   * file that cannot be read does.
+   */
+  public static boolean isSafetensors(Path file) {
+    if (String.valueOf(file.getFileName()).toLowerCase(Locale.ROOT).endsWith(".safetensors")) {
+      return true;
+    }
+    if (!Files.isRegularFile(file)) {
+      return false;
+    }
+    try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
+      long size = channel.size();
+      if (size < Long.BYTES + 2) {
+        return false;
+      }
+      ByteBuffer start = SafetensorsHeader.readAt(channel, 0, Long.BYTES + 1);
+      long length = start.order(ByteOrder.LITTLE_ENDIAN).getLong(0);
+      return length >= 2 && length <= size - Long.BYTES && start.get(Long.BYTES) == '{';
+    } catch (IOException e) {
+      return false;
     }
   }
 

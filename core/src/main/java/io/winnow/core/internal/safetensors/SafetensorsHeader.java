@@ -202,6 +202,10 @@ record SafetensorsHeader(
     }
 
     private void parseMetadata(JsonReader reader) throws IOException {
+      if (reader.peek() == JsonToken.NULL) {
+        reader.nextNull(); // The format's own reader takes it for absent.
+        return;
+      }
       expect(reader, JsonToken.BEGIN_OBJECT, SafetensorsFile.METADATA);
       reader.beginObject();
       while (reader.hasNext()) {

@@ -7,6 +7,7 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.internal.file.FileErrors;
 import io.winnow.core.internal.file.Json;
 import io.winnow.core.internal.safetensors.Segment.BufferSegment;
+import io.winnow.core.internal.safetensors.Segment.ColumnSegment;
 import io.winnow.core.internal.safetensors.Segment.FileSegment;
 import io.winnow.core.internal.safetensors.Segment.MaskedSegment;
 import java.io.IOException;
@@ -147,7 +148,30 @@ public record SafetensorsLayout(String header, ImmutableList<OutputTensor> tenso
         writeFully(file, channel, part.data(), progress);
       } else if (segment instanceof MaskedSegment part) {
         writeMasked(file, channel, part, sources, progress);
+      } else if (segment instanceof ColumnSegment part) {
+        writeColumns(file, channel, part, sources, progress);
+      } else {
+        throw new IllegalStateException(
+            "The tensor '" + tensor.name() + "' was written before, but not to " + file);
       }
+    }
+  }
+
+  private static void writeColumns(
+      Path file,
+      FileChannel channel,
+      ColumnSegment matrix,
+      SourceFiles sources,
+      LongConsumer progress)
+      throws IOException {
+    int step = Math.max(1, BUFFER_CHUNK / matrix.rowBytes());
+    for (long row = 0; row < matrix.rows(); row += step) {
+      FileErrors.throwIfInterrupted("write", file);
+      int count = (int) Math.min(step, matrix.rows() - row);
+      ByteBuffer part =
+          sources.read(
+              matrix.file(), matrix.offset() + row * matrix.rowBytes(), count * matrix.rowBytes());
+      writeFully(file, channel, matrix.select(part), progress);
     }
   }
 

@@ -5,6 +5,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 
 /** A run of bytes of a tensor that is to be written. Immutable. */
 public sealed interface Segment {
@@ -119,6 +120,82 @@ public sealed interface Segment {
       };
     }
   }
+
+  /**
+   * Some columns of a matrix of an existing file, with the bits that they have there. It is read
+   * and written some rows at a time.
+   *
+   * @param file the file that holds the matrix, row by row
+   * @param offset where the first byte lies, counted from the start of the file
+   * @param rows how many
+   * @param columns the elements of a row
+   * @param type of the elements
+   * @param selected the columns, in their new order; {@link #ZERO} for one of zeros
+   */
+  record ColumnSegment(
+      Path file, long offset, long rows, int columns, TensorType type, List<Integer> selected)
+      implements Segment {
+    /** In place of a column that is zero. */
+    public static final int ZERO = -1;
+
+    /**
+     * Creates the segment; the file is not touched.
+     *
+     * @throws InvalidInputException if there is no such column
+     */
+    public ColumnSegment {
+      selected = List.copyOf(selected);
+      for (int column : selected) {
+        if (column < ZERO || column >= columns) {
+          throw new InvalidInputException(
+              "A matrix in "
+                  + file
+                  + " has the columns 0 to "
+                  + (columns - 1)
+                  + ", but "
+                  + column
+                  + " was asked for");
+        }
+      }
+    }
+
+    @Override
+    public long length() {
+      return rows * selected.size() * type.bytes();
+    }
+
+    int rowBytes() {
+      return columns * type.bytes();
+    }
+
+    /** Returns the selected columns of some whole rows. */
+    ByteBuffer select(ByteBuffer data) {
+      int bytes = type.bytes();
+      int count = data.remaining() / rowBytes();
+      byte[] from = new byte[data.remaining()];
+      data.get(from);
+      byte[] to = new byte[count * selected.size() * bytes];
+      int place = 0;
+      int[] starts = selected.stream().mapToInt(column -> column * bytes).toArray();
+      for (int row = 0; row < count; row++) {
+        for (int start : starts) {
+          if (start >= 0) {
+            System.arraycopy(from, row * rowBytes() + start, to, place, bytes);
+          }
+          place += bytes;
+        }
+      }
+      return ByteBuffer.wrap(to);
+    }
+  }
+
+  /**
+   * Bytes that are where they belong already, and that nobody has to read again.
+   *
+   * @param tensor whose they are
+   * @param length the number of bytes
+   */
+  record WrittenSegment(String tensor, long length) implements Segment {}
 
   /** Chooses the elements of a row that become zero. */
   @FunctionalInterface

@@ -97,7 +97,7 @@ public enum TensorType {
    * @throws ArithmeticException if a dimension is negative, if the number does not fit 64 bits, or
    *     if the tensor does not end at a whole byte
    */
-  long bytesOf(Iterable<Long> shape) {
+  public long bytesOf(Iterable<Long> shape) {
     long elements = elementsOf(shape);
     if (bits % Byte.SIZE == 0) {
       return Math.multiplyExact(elements, bits / Byte.SIZE);

@@ -1,5 +1,6 @@
 package io.winnow.core.internal.checkpoint;
 
+import static org.assertj.core.api.Assertions.as;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -19,10 +20,12 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import org.assertj.core.api.InstanceOfAssertFactories;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class CheckpointTest {
@@ -43,6 +46,7 @@ class CheckpointTest {
     SafetensorsFile.write(folder.resolve(name), outputs, Map.of());
   }
 
+  /** Writes an index; other fields may follow the map. */
   private void writeIndex(String weightMap) {
     TestFiles.write(
         folder.resolve("model.safetensors.index.json"), "{\"weight_map\": " + weightMap + "}");
@@ -93,16 +97,17 @@ class CheckpointTest {
   }
 
   @Test
-  void followsTheIndexWhereAFileHoldsMore() {
+  void readsAllOfAFileAndWhatTwoHoldFromTheOneThatTheIndexNames() {
     writeShard("1.safetensors", "a", "b", "unlisted");
     writeShard("2.safetensors", "b", "c");
     writeIndex("{\"a\": \"1.safetensors\", \"b\": \"2.safetensors\", \"c\": \"2.safetensors\"}");
 
     Checkpoint checkpoint = Checkpoint.open(folder);
 
-    assertThat(checkpoint.tensors()).containsOnlyKeys("a", "b", "c");
+    assertThat(checkpoint.tensors()).containsOnlyKeys("a", "b", "c", "unlisted");
     assertThat(checkpoint.tensor("b").file()).hasFileName("2.safetensors");
-    assertThat(checkpoint.bytes()).isEqualTo(24);
+    assertThat(checkpoint.bytes()).isEqualTo(32);
+    assertWarning("model.safetensors.index.json does not name", ": unlisted.");
   }
 
   @Test
@@ -111,6 +116,7 @@ class CheckpointTest {
     writeIndex("{\"a\": \"gone.safetensors\"}");
 
     assertThat(Checkpoint.open(folder).tensors()).containsOnlyKeys("a");
+    assertWarning("both model.safetensors and model.safetensors.index.json", "Remove");
   }
 
   @Test
@@ -187,11 +193,118 @@ class CheckpointTest {
   }
 
   @Test
-  void namesATensorThatItsFileLacks() {
+  void namesATensorThatItsFileLacksAndDoesWithoutIt() {
     writeShard("1.safetensors", "a");
     writeIndex("{\"a\": \"1.safetensors\", \"b\": \"1.safetensors\"}");
 
-    assertInvalid("'b'", "1.safetensors", "Download both files again");
+    assertThat(Checkpoint.open(folder).tensors()).containsOnlyKeys("a");
+    assertWarning("names tensors that its files do not hold: b.", "download it again");
+  }
+
+  @Test
+  void takesATensorThatTheIndexOmitsFromTheLastFile() {
+    writeShard("1.safetensors", "a", "b");
+    writeShard("2.safetensors", "b", "c");
+    writeIndex("{\"a\": \"1.safetensors\", \"c\": \"2.safetensors\"}");
+
+    assertThat(Checkpoint.open(folder).tensor("b").file()).hasFileName("2.safetensors");
+  }
+
+  @Test
+  void saysNothingOfAnIndexThatFits() {
+    writeShard("1.safetensors", "a");
+    writeIndex("{\"a\": \"1.safetensors\"}, \"metadata\": null");
+
+    assertThat(WeightFiles.find(folder).warnings()).isEmpty();
+  }
+
+  private void assertWarning(String... parts) {
+    assertThat(WeightFiles.find(folder).warnings())
+        .singleElement(as(InstanceOfAssertFactories.STRING))
+        .startsWith(folder.toString())
+        .contains(parts);
+  }
+
+  @Test
+  void refusesAnAdapterAlsoWithoutAModel() throws IOException {
+    TestFiles.checkpoint(folder);
+    TestFiles.write(folder.resolve("adapter_config.json"), "{}");
+    assertInvalid("adapter_config.json", "merge_and_unload", "adapter_*");
+    Files.delete(folder.resolve("config.json"));
+    Files.delete(folder.resolve("model.safetensors"));
+    assertInvalid("adapter_config.json", "merge_and_unload");
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {"adapter_config.json", "lora/adapter_config.json", "adapter_model.safetensors"})
+  void carriesNoAdapterAlong(String name) {
+    assertThat(WeightFiles.holdsWeights(name)).isTrue();
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "tokenizer.model",
+        "tiktoken.model",
+        "qwen.tiktoken",
+        "spiece.model",
+        "vocab.json"
+      })
+  void namesATokenizerInAnotherFormat(String name) throws IOException {
+    TestFiles.checkpoint(folder);
+    TestFiles.write(folder.resolve(name), "x");
+
+    assertThatThrownBy(Checkpoint.open(folder)::tokenizer)
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContainingAll(
+            folder.toString(), name, "AutoTokenizer.from_pretrained", "save_pretrained");
+  }
+
+  /** What generation_config.json says, then config.json; "-" stands for no such file. */
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      quoteCharacter = '`',
+      value = {
+        "- | {\"eos_token_id\": 2} | 2",
+        "- | {\"eos_token_id\": [2, 5]} | 2,5",
+        "- | {\"eos_token_id\": [2, null, -1]} | 2",
+        "- | {\"eos_token_id\": -1} | ``",
+        "- | {\"eos_token_id\": null} | ``",
+        "- | {} | ``",
+        "- | {\"text_config\": {\"eos_token_id\": [7, 8]}} | 7,8",
+        "- | {\"eos_token_id\": null, \"text_config\": {\"eos_token_id\": 7}} | 7",
+        "- | {\"eos_token_id\": 2, \"text_config\": {\"eos_token_id\": 7}} | 2",
+        "- | {\"text_config\": null} | ``",
+        "{\"eos_token_id\": 3} | {\"eos_token_id\": 2} | 3",
+        "{\"eos_token_id\": null} | {\"eos_token_id\": 2} | 2",
+        "{\"eos_token_id\": []} | {\"text_config\": {\"eos_token_id\": 7}} | 7",
+        "{\"eos_token_id\": -1} | {\"eos_token_id\": 2} | ``",
+        "{} | {\"text_config\": {\"eos_token_id\": 7}} | 7"
+      })
+  void readsTheTokensThatEndATextInAllForms(String generation, String config, String expected) {
+    TestFiles.checkpoint(folder);
+    TestFiles.write(folder.resolve("config.json"), config);
+    if (!generation.equals("-")) {
+      TestFiles.write(folder.resolve("generation_config.json"), generation);
+    }
+
+    assertThat(EndTokens.of(Checkpoint.open(folder)).stream().map(String::valueOf).toList())
+        .isEqualTo(expected.isEmpty() ? List.of() : List.of(expected.split(",")));
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"2.5", "\"</s>\"", "[[2]]", "{}", "true", "1e30"})
+  void refusesEndsThatAreNoTokens(String value) {
+    TestFiles.checkpoint(folder);
+    TestFiles.write(
+        folder.resolve("config.json"), "{\"text_config\": {\"eos_token_id\": " + value + "}}");
+    Checkpoint checkpoint = Checkpoint.open(folder);
+
+    assertThatThrownBy(() -> EndTokens.of(checkpoint))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContaining("text_config.eos_token_id is");
   }
 
   @ParameterizedTest

@@ -27,7 +27,6 @@ import io.winnow.core.generate.GenerationConfig;
 import io.winnow.core.generate.Generator;
 import io.winnow.core.internal.kernel.KeyValueCache;
 import io.winnow.core.internal.safetensors.SafetensorsFile;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -35,7 +34,6 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.IntStream;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -44,8 +42,6 @@ import org.junit.jupiter.params.provider.MethodSource;
  * real checkpoints.
  */
 class FamilyGoldenTest {
-  @TempDir Path folder;
-
   private static MoeDecoder decoder(Model model) {
     return (MoeDecoder) model.getBlock();
   }

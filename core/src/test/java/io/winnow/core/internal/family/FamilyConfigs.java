@@ -59,8 +59,7 @@ final class FamilyConfigs {
   /** Reads a configuration; no weights are looked at. */
   static DecoderConfig read(JsonObject json, Path folder) {
     Checkpoint checkpoint = checkpoint(json, folder);
-    Family family = Families.of(checkpoint);
-    return family.config().apply(family.decoder(checkpoint.config()));
+    return Families.of(checkpoint).read(checkpoint.config());
   }
 
   private static Checkpoint checkpoint(JsonObject json, Path folder) {

@@ -33,6 +33,18 @@ class SafetensorsFileTest {
   }
 
   @Test
+  void metadataThatIsNullIsAbsent() {
+    Path file =
+        TestFiles.safetensors(
+            folder.resolve("null.safetensors"),
+            "{\"__metadata__\":null,\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}",
+            2);
+
+    assertThat(SafetensorsFile.open(file).metadata()).isEmpty();
+    assertThat(SafetensorsFile.open(file).tensors()).containsOnlyKeys("a");
+  }
+
+  @Test
   void readsTheGoldensIntoArrays() {
     SafetensorsFile file =
         SafetensorsFile.open(TestFiles.RESOURCES.resolve("goldens/mixtral/golden.safetensors"));

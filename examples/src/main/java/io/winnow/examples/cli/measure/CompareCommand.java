@@ -24,6 +24,7 @@ import io.winnow.examples.options.MethodNames;
 import io.winnow.examples.options.ModelOptions;
 import io.winnow.examples.options.Numbers;
 import io.winnow.examples.options.SampleOptions;
+import io.winnow.examples.options.TextFormatOptions;
 import io.winnow.examples.options.WindowOptions;
 import io.winnow.examples.task.TaskOptions;
 import io.winnow.examples.task.TaskPlan;
@@ -71,9 +72,7 @@ final class CompareCommand implements Callable<Integer> {
       names = "--calib",
       required = true,
       paramLabel = "[NAME=]FILE",
-      description =
-          "calibration text: .txt, .jsonl (field 'text'), or .safetensors with token ids (tensor"
-              + " 'input_ids' [sequences, length]); may be given several times")
+      description = "calibration text: " + TextFormatOptions.FILES + "; may be given several times")
   private List<String> calib = List.of();
 
   @Option(
@@ -219,6 +218,7 @@ final class CompareCommand implements Callable<Integer> {
                     TokenFiles.windows(
                         model.folder(),
                         file,
+                        sample.format(),
                         sample.length(),
                         limits.maxPositions(),
                         windows.most())));

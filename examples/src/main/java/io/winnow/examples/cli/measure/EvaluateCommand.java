@@ -15,6 +15,7 @@ import io.winnow.examples.options.JsonOptions;
 import io.winnow.examples.options.LengthOptions;
 import io.winnow.examples.options.ModelOptions;
 import io.winnow.examples.options.SkipOptions;
+import io.winnow.examples.options.TextFormatOptions;
 import io.winnow.examples.options.WindowOptions;
 import io.winnow.examples.task.TaskOptions;
 import io.winnow.examples.task.TaskPlan;
@@ -63,7 +64,7 @@ final class EvaluateCommand implements Callable<Integer> {
         names = "--text",
         required = true,
         paramLabel = "FILE",
-        description = ".txt, .jsonl (field 'text'), or .safetensors with token ids ('input_ids')")
+        description = TextFormatOptions.FILES)
     private @Nullable Path text;
 
     @Option(
@@ -74,6 +75,7 @@ final class EvaluateCommand implements Callable<Integer> {
     private @Nullable Path tasks;
   }
 
+  @Mixin private TextFormatOptions format;
   @Mixin private LengthOptions length;
   @Mixin private WindowOptions windows;
   @Mixin private JsonOptions json;
@@ -96,7 +98,12 @@ final class EvaluateCommand implements Callable<Integer> {
     task.requireNone("--text is none");
     TokenSequences tokens =
         TokenFiles.windows(
-            model.folder(), text, length.length(), limits.maxPositions(), windows.most());
+            model.folder(),
+            text,
+            format.format(),
+            length.length(),
+            limits.maxPositions(),
+            windows.most());
     try (Model loaded = model.load()) {
       SkipCounter skipped = skip.install(loaded, policy);
       Perplexity result = Perplexity.of(loaded, tokens, new ConsoleProgress());

@@ -36,14 +36,16 @@ final class TaskTable {
     json.addProperty("questions", questions.size());
     header(questions.size());
     measure(json, "acc", result.accuracy(), result.standardError(result.accuracy()));
-    measure(
-        json, "acc_norm", result.accuracyByByte(), result.standardError(result.accuracyByByte()));
+    double byCharacter = result.accuracyByCharacter();
+    measure(json, "acc_norm", byCharacter, result.standardError(byCharacter));
+    double byByte = result.accuracyByByte();
+    measure(json, "acc_bytes", byByte, result.standardError(byByte));
     JsonArray answers = new JsonArray();
     for (MultipleChoiceResult.Answer answer : result.answers()) {
       JsonObject one = new JsonObject();
       one.addProperty("answer", answer.question().answer());
       one.addProperty("chosen", answer.chosen());
-      one.addProperty("chosen_norm", answer.chosenByByte());
+      one.addProperty("chosen_norm", answer.chosenByCharacter());
       JsonArray likelihoods = new JsonArray();
       answer.choices().stream().map(LogLikelihood::logLikelihood).forEach(likelihoods::add);
       one.add("log_likelihoods", likelihoods);

@@ -6,6 +6,7 @@ import io.winnow.core.InvalidInputException;
 import io.winnow.core.calibration.Calibration;
 import io.winnow.core.model.MoeModels;
 import io.winnow.examples.console.ConsoleProgress;
+import io.winnow.examples.console.NarrowingTable;
 import io.winnow.examples.console.ReportTable;
 import io.winnow.examples.files.ModelLimits;
 import io.winnow.examples.files.Outputs;
@@ -19,6 +20,8 @@ import io.winnow.pruning.CalibrationStatistics;
 import io.winnow.pruning.ExpertBudget;
 import io.winnow.pruning.ExpertPruner;
 import io.winnow.pruning.PruningReport;
+import io.winnow.pruning.shrink.ExpertNarrower;
+import io.winnow.pruning.shrink.NarrowingReport;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Objects;
@@ -68,6 +71,15 @@ final class PruneCommand implements Callable<Integer> {
       description = "judge each layer behind the layers pruned before it")
   private boolean progressive;
 
+  @Option(
+      names = "--repair",
+      description =
+          "fit the last matrices of the experts that stay to what was lost; layer by layer, in"
+              + " float32")
+  private boolean repaired;
+
+  @Mixin private RepairOptions repair;
+
   @Mixin private GroupOptions groups;
 
   @Mixin private OutFolderOptions out;
@@ -108,6 +120,11 @@ final class PruneCommand implements Callable<Integer> {
           "A total is divided when all layers have been seen, and --stream writes one after the"
               + " other; use --retain, or prune the model in memory");
     }
+    if (repaired && (streaming || stats != null)) {
+      throw new InvalidInputException(
+          "--repair needs the calibration and a model that fits into memory to choose experts; leave"
+              + " out --stream and --stats");
+    }
     Device[] devices = streamOptions.devices(model);
     if (!streaming) {
       out.checkNew(model.folder());
@@ -121,6 +138,10 @@ final class PruneCommand implements Callable<Integer> {
       }
       Calibration calibration = calibrationOptions.read(model, limits);
       ExpertPruner pruner = builder.optDevices(devices).optExecutor(executor).build();
+      if (repaired) {
+        repair(pruner, calibration, budget);
+        return 0;
+      }
       if (!streaming) {
         try (Model loaded = model.load()) {
           PruningReport result = pruner.pruneInPlace(loaded, calibration, budget);
@@ -141,6 +162,23 @@ final class PruneCommand implements Callable<Integer> {
       executor.shutdownNow();
     }
     return 0;
+  }
+
+  private void repair(ExpertPruner pruner, Calibration calibration, ExpertBudget budget)
+      throws IOException {
+    PruningReport result;
+    try (Model loaded = model.load()) {
+      result = pruner.search(loaded, calibration, budget);
+    }
+    NarrowingReport fitted =
+        ExpertNarrower.builder()
+            .optMemory(repair.memoryBytes())
+            .optDevice(model.device())
+            .optProgress(new ConsoleProgress())
+            .build()
+            .prune(model.folder(), calibration, result.plan(), out.folder());
+    System.out.print(NarrowingTable.of(fitted));
+    finish(result);
   }
 
   private void fromStatistics(Path file, ExpertBudget budget, ExecutorService executor)

@@ -9,7 +9,12 @@ public final class PruneCommands {
   /** Their classes, which picocli makes. */
   public static final List<Class<?>> CLASSES =
       List.of(
-          CalibrateCommand.class, PruneCommand.class, ApplyCommand.class, SparsifyCommand.class);
+          CalibrateCommand.class,
+          PruneCommand.class,
+          NarrowCommand.class,
+          ShrinkCommand.class,
+          ApplyCommand.class,
+          SparsifyCommand.class);
 
   private PruneCommands() {}
 }

@@ -14,6 +14,7 @@ import io.winnow.core.internal.safetensors.OutputTensor;
 import io.winnow.core.internal.safetensors.SafetensorsFile;
 import io.winnow.examples.files.ModelLimits;
 import io.winnow.examples.files.Outputs;
+import io.winnow.examples.files.TextFormat;
 import io.winnow.examples.files.TokenFiles;
 import io.winnow.examples.options.ModelOptions;
 import io.winnow.examples.options.SkipOptions;
@@ -70,7 +71,8 @@ final class ForwardCommand implements Callable<Integer> {
     SkipPolicy policy = skip.policy();
     ModelLimits limits = model.check();
     TokenSequences sequences =
-        TokenFiles.windows(model.folder(), input, null, limits.maxPositions(), null);
+        TokenFiles.windows(
+            model.folder(), input, TextFormat.DEFAULT, null, limits.maxPositions(), null);
     try (Model loaded = model.load()) {
       var unused = skip.install(loaded, policy);
       LanguageModel languageModel = LanguageModel.of(loaded);

@@ -17,6 +17,7 @@ import io.winnow.examples.options.LengthOptions;
 import io.winnow.examples.options.ModelOptions;
 import io.winnow.examples.options.OutFolderOptions;
 import io.winnow.examples.options.SeedOptions;
+import io.winnow.examples.options.TextFormatOptions;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -67,9 +68,7 @@ final class FineTuneCommand implements Callable<Integer> {
       required = true,
       arity = "1..*",
       paramLabel = "FILE",
-      description =
-          "what to learn from: .txt, .jsonl (field 'text') or .safetensors with token ids"
-              + " ('input_ids')")
+      description = "what to learn from: " + TextFormatOptions.FILES)
   private List<Path> text = new ArrayList<>();
 
   @Option(
@@ -80,6 +79,7 @@ final class FineTuneCommand implements Callable<Integer> {
               + " learnt from)")
   private @Nullable Path validation;
 
+  @Mixin private TextFormatOptions format;
   @Mixin private LengthOptions length;
 
   @Option(
@@ -278,7 +278,8 @@ final class FineTuneCommand implements Callable<Integer> {
   }
 
   private TokenSequences windows(Path file, ModelLimits limits) {
-    return TokenFiles.windows(model.folder(), file, length.length(), limits.maxPositions(), null);
+    return TokenFiles.windows(
+        model.folder(), file, format.format(), length.length(), limits.maxPositions(), null);
   }
 
   private static FineTuning.Result run(

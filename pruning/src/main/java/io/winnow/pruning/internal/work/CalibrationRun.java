@@ -23,7 +23,9 @@ public final class CalibrationRun {
    */
   public static void check(MoeModel model, Calibration calibration) {
     if (model.moeLayers().isEmpty()) {
-      throw new InvalidInputException("The model has no MoE layer, so that nothing can be pruned");
+      throw new InvalidInputException(
+          "The model has no MoE layer: no layer has experts, so that there is nothing to prune. Give a"
+              + " model with experts");
     }
     calibration.checkFits(model.vocabularySize(), model.maxPositions());
   }

@@ -61,11 +61,20 @@ public final class TorchScriptModule {
 
   /** Compiles the texts beside this class; takes about 0.1 seconds. The manager closes it. */
   public static TorchScriptModule load(NDManager parent) {
+    return load(parent, METHODS, TEXTS);
+  }
+
+  /** Compiles the methods of least squares, {@code fit.py}; otherwise like {@link #load}. */
+  public static TorchScriptModule loadFit(NDManager parent) {
+    return load(parent, "fit.py", List.of());
+  }
+
+  private static TorchScriptModule load(NDManager parent, String methods, List<String> texts) {
     // The module holds no tensor, so that it may stay on the CPU. DJL's Model.load would copy the
     // archive to a temporary folder.
     PtNDManager manager = (PtNDManager) parent.newSubManager(Device.cpu());
     try {
-      InputStream archive = new ByteArrayInputStream(archive());
+      InputStream archive = new ByteArrayInputStream(archive(methods, texts));
       return new TorchScriptModule(JniUtils.loadModule(manager, archive, false, false));
     } catch (IOException e) {
       manager.close();
@@ -85,12 +94,12 @@ public final class TorchScriptModule {
     }
   }
 
-  private static byte[] archive() throws IOException {
+  private static byte[] archive(String methods, List<String> texts) throws IOException {
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     try (ZipOutputStream zip = new ZipOutputStream(bytes)) {
       entry(zip, "m/data.pkl", EMPTY_OBJECT);
-      entry(zip, "m/code/__torch__.py", source(METHODS));
-      for (String text : TEXTS) {
+      entry(zip, "m/code/__torch__.py", source(methods));
+      for (String text : texts) {
         entry(zip, "m/code/__torch__/" + text, source(text));
       }
       entry(zip, "m/constants.pkl", EMPTY_TUPLE);

@@ -359,6 +359,14 @@ public final class FusedKernel implements Kernel {
         .toByteBuffer(true);
   }
 
+  /**
+   * Returns a matrix's columns as rows, in float32, to be read only: {@code [rows, columns]} to
+   * {@code [columns, rows]}.
+   */
+  public NDArray columns(NDManager manager, DeviceTensor matrix) {
+    return module.runForTensor(manager, "columns", matrix).array();
+  }
+
   @Override
   public DeviceTensor newBuffer(NDManager manager, DeviceTensor like) {
     return module.runForTensor(manager, "empty_like", like);
