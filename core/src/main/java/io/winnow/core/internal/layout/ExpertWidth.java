@@ -6,6 +6,7 @@ import com.google.gson.JsonPrimitive;
 import io.winnow.core.InvalidInputException;
 import io.winnow.core.internal.form.DecoderConfig;
 import java.util.LinkedHashSet;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
@@ -62,6 +63,14 @@ final class ExpertWidth {
     if (layout.isMerged()) {
       throw new InvalidInputException(
           "Merged experts cannot be narrowed; narrow the model that they were merged of");
+    }
+    if (!layout.predictions().retained(List.of()).isEmpty()) {
+      throw new InvalidInputException(
+          String.format(
+              "The prediction layers (MTP) of %s have experts that would keep their width, beside a"
+                  + " config.json with another; leave these layers out first (winnow prune"
+                  + " --retain %d --mtp drop)",
+              layout.checkpoint().folder(), old.experts()));
     }
     write(layout.checkpoint().config().json());
   }

@@ -127,6 +127,15 @@ class PredictionLayersTest {
             "prediction layer 2", "gate.weight", "[4, 32]", "3 experts", "--mtp drop");
   }
 
+  @Test
+  void narrowerExpertsBesideThemAreRefusedWithTheCure() throws IOException {
+    assertThatThrownBy(() -> MoeModels.layerwise(GLM, tensor -> {}).checkNarrow(8))
+        .isInstanceOf(InvalidInputException.class)
+        .hasMessageContainingAll("prediction layers", "keep their width", "--retain 4 --mtp drop");
+    Path without = write(GLM, Map.of(1, List.of(0, 1, 2, 3)), PredictionLayers.DROP);
+    MoeModels.layerwise(without, tensor -> {}).checkNarrow(8);
+  }
+
   private static void copy(Path source, Path target, List<OutputTensor> tensors)
       throws IOException {
     Files.createDirectories(target);
