@@ -152,7 +152,7 @@ final class ExpertWidth {
   }
 
   private DecoderConfig read(JsonObject config) {
-    return layout.family().config().apply(layout.checkpoint().config().with(decoder(config)));
+    return layout.family().read(layout.checkpoint().config().with(config));
   }
 
   private @Nullable DecoderConfig tryRead(JsonObject config) {
