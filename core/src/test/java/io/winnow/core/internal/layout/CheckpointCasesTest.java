@@ -103,6 +103,25 @@ class CheckpointCasesTest {
   }
 
   @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "a05-tied-flag-two-matrices",
+        "a06-tied-head-only",
+        "a10-qwen2-moe-sliding-old",
+        "a20-yarn-qwen3-beyond",
+        "n34-defaults-deepseek-v3",
+        "x01-rope-scaling-wins",
+        "x02-theta-in-scaling",
+        "x03-stray-partial-rotary"
+      })
+  void wordsOfConfigMeanWhatTheyMeanInTransformers(String id) {
+    try (Model model = load(model(id))) {
+      assertClose(logits(model, ids(id)), golden(id, "golden.safetensors"), "logits");
+    }
+    assertThat(names(pruned(model(id)))).isSubsetOf(names(model(id)));
+  }
+
+  @ParameterizedTest
   @CsvSource({
     "a12-count-alias-deepseek-v3, n_routed_experts num_local_experts num_experts",
     "a12-count-alias-ernie, moe_num_experts num_experts num_local_experts",
